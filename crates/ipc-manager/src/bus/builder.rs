@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Describing a bus and making it.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::charge::Charge;
+use super::{Signal, Spawn, on_signal};
+use crate::connection_string::ConnectionString;
+use crate::error::{Error, ErrorKind, Result};
+use crate::protocol::{CreateOptions, Registry};
+use crate::route::Route;
+use crate::serializer::SerializerSpec;
+use crate::system::process::own_pid;
+
+/// How a bus is to be.
+///
+/// ```
+/// use ipc_manager::{Signal, Spawn};
+/// use std::time::Duration;
+/// let bus = Spawn::builder()
+///     .protocols(["MessageFiles", "LocalMemory"])
+///     .serializer("JSON")
+///     .signal(Signal::TERM)
+///     .peer_timeout(Duration::from_secs(2))
+///     .spawn()?;
+/// assert_eq!(bus.protocol().short(), "MessageFiles");
+/// # Ok::<(), ipc_manager::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct SpawnBuilder {
+    protocol: Option<String>,
+    protocols: Vec<String>,
+    serializer: Option<String>,
+    route: Option<String>,
+    guard: bool,
+    guard_on_signals: bool,
+    audit: bool,
+    signal: Option<Signal>,
+    peer_timeout: Option<Duration>,
+    registry: Option<Registry>,
+}
+
+impl Default for SpawnBuilder {
+    fn default() -> Self {
+        Self {
+            protocol: None,
+            protocols: Vec::new(),
+            serializer: None,
+            route: None,
+            guard: true,
+            guard_on_signals: false,
+            audit: false,
+            signal: None,
+            peer_timeout: None,
+            registry: None,
+        }
+    }
+}
+
+impl SpawnBuilder {
+    /// Uses this protocol, or none.
+    #[must_use]
+    pub fn protocol(mut self, name: &str) -> Self {
+        self.protocol = Some(name.to_owned());
+        self
+    }
+
+    /// Uses the first of these protocols that works on this machine.
+    #[must_use]
+    pub fn protocols(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.protocols = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Uses this serializer: a short name, a class name, `+Name`, or a JSON array with arguments such as
+    /// `["JSON::Zstd","level",9]`. Without it: `JSON::Zstd` where it is built in, else `JSON`.
+    #[must_use]
+    pub fn serializer(mut self, name: &str) -> Self {
+        self.serializer = Some(name.to_owned());
+        self
+    }
+
+    /// Puts the bus at this route instead of a fresh temporary one.
+    #[must_use]
+    pub fn route(mut self, route: &str) -> Self {
+        self.route = Some(route.to_owned());
+        self
+    }
+
+    /// Sets whether the bus ends with its owner. It does unless this says no.
+    #[must_use]
+    pub fn guard(mut self, guard: bool) -> Self {
+        self.guard = guard;
+        self
+    }
+
+    /// Sets whether a guarded bus is also ended when this process receives INT or TERM, before it ends by that signal.
+    /// This installs handlers for the two, and starts a thread; nothing else does.
+    #[must_use]
+    pub fn guard_on_signals(mut self, on: bool) -> Self {
+        self.guard_on_signals = on;
+        self
+    }
+
+    /// Sets whether a guard that finds messages that were sent but not read logs them as a warning.
+    #[must_use]
+    pub fn audit(mut self, audit: bool) -> Self {
+        self.audit = audit;
+        self
+    }
+
+    /// Sets a signal that peers are sent when the bus ends, besides the message.
+    #[must_use]
+    pub fn signal(mut self, signal: Signal) -> Self {
+        self.signal = Some(signal);
+        self
+    }
+
+    /// Sets how long peers are waited for when the bus ends.
+    #[must_use]
+    pub fn peer_timeout(mut self, timeout: Duration) -> Self {
+        self.peer_timeout = Some(timeout);
+        self
+    }
+
+    /// Uses protocols and serializers of the caller's.
+    #[must_use]
+    pub fn registry(mut self, registry: Registry) -> Self {
+        self.registry = Some(registry);
+        self
+    }
+
+    /// Makes the bus.
+    ///
+    /// # Errors
+    /// [`UnknownProtocol`](ErrorKind::UnknownProtocol), [`UnknownSerializer`](ErrorKind::UnknownSerializer),
+    /// [`NotViable`](ErrorKind::NotViable) with the reason, [`InvalidName`](ErrorKind::InvalidName) for a bad route,
+    /// and what the store says.
+    pub fn spawn(&self) -> Result<Spawn> {
+        self.make().map_err(|error| error.during("spawn"))
+    }
+
+    fn make(&self) -> Result<Spawn> {
+        let registry = self.registry.clone().unwrap_or_default();
+        let protocol = match &self.protocol {
+            Some(name) => registry.get(name)?,
+            None => registry.first_viable(&self.protocols)?,
+        };
+        if self.protocol.is_some() {
+            protocol.viable().map_err(|reason| {
+                let error = Error::new(ErrorKind::NotViable, "the protocol does not work on this machine");
+                error.in_protocol(&protocol.name().short()).with_source(reason)
+            })?;
+        }
+        let spec = match &self.serializer {
+            Some(name) => SerializerSpec::from_name(name)?,
+            None => registry.serializers().default_spec(),
+        };
+        // An unknown serializer is found out before anything is made.
+        let spec = registry.serializers().resolve(&spec)?.spec().clone();
+        let options = CreateOptions { route: self.route.as_deref().map(Route::new).transpose()? };
+        let route = protocol.create(&options)?;
+        let hold = protocol.hold(&route, self.guard).inspect_err(|_| {
+            if self.route.is_none() {
+                let _ = protocol.destroy(&route);
+            }
+        })?;
+        let info = ConnectionString::new(protocol.name(), spec, route);
+        let charge = Charge {
+            info: info.clone(),
+            signal: self.signal,
+            peer_timeout: self.peer_timeout,
+            hold: Some(hold),
+            is_over: false,
+            registry,
+        };
+        let charge = Arc::new(Mutex::new(charge));
+        let bus = Spawn { charge, info, guard: self.guard, audit: self.audit, pid: own_pid() };
+        if self.guard && self.guard_on_signals {
+            on_signal::guard(&bus.charge)?;
+        }
+        Ok(bus)
+    }
+}

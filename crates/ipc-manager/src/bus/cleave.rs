@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Handing a bus to a background process of its own.
+
+use std::io::{self, Read, Write};
+
+use super::Spawn;
+use crate::error::{Error, ErrorKind, Result};
+use crate::system::process::{self, Forked};
+
+/// Where the caller is after [`Spawn::cleave`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cleaved {
+    /// In the process that called; the bus belongs to another one now.
+    Caller {
+        /// The process that the bus belongs to.
+        owner: u32,
+    },
+    /// In the new process, which owns the bus.
+    Owner,
+}
+
+impl Spawn {
+    /// Moves the bus to a new background process, in a session of its own. Returns twice: in the caller, whose `Spawn`
+    /// no longer shuts the bus down, and in the new process, whose `Spawn` does.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) if more than one thread runs, [`WrongProcess`](ErrorKind::WrongProcess),
+    /// and what the system says; then the bus stays where it was.
+    ///
+    /// # Safety
+    /// It forks. No other thread may run, and the new process inherits open files, buffers not yet flushed, and
+    /// everything else that fork(2) copies; what must not be done twice must be prevented by the caller.
+    pub unsafe fn cleave(&mut self) -> Result<Cleaved> {
+        self.check_process("cleave")?;
+        if process::thread_count().is_some_and(|count| count > 1) {
+            let detail = "a process with several threads cannot hand a bus to a copy of itself";
+            return Err(Error::new(ErrorKind::Unsupported, detail).during("cleave"));
+        }
+        let failed = |error: io::Error| Error::system(error, "the new process cannot be made").during("cleave");
+        let (mut told, teller) = io::pipe().map_err(failed)?;
+        // SAFETY: one thread runs, as was just checked.
+        match unsafe { process::fork() }.map_err(failed)? {
+            Forked::Child => {
+                drop(told);
+                // SAFETY: this process has one thread, being a fork of one that had one.
+                unsafe { self.become_owner(teller) }
+            }
+            Forked::Parent(middle) => {
+                drop(teller);
+                let mut answer = String::new();
+                let read = told.read_to_string(&mut answer);
+                process::reap(middle);
+                let owner: Option<u32> = read.ok().and_then(|_| answer.trim().parse().ok());
+                let Some(owner) = owner else {
+                    return Err(failed(io::Error::other("it ended before it took the bus over")));
+                };
+                self.pid = owner;
+                // The record is the new owner's now.
+                self.charge().hold = None;
+                Ok(Cleaved::Caller { owner })
+            }
+        }
+    }
+
+    /// In the first child: starts a session, and goes on as the owner in the second.
+    unsafe fn become_owner(&mut self, mut teller: io::PipeWriter) -> Result<Cleaved> {
+        // SAFETY: the caller's promise of one thread holds.
+        if rustix::process::setsid().is_err() || !matches!(unsafe { process::fork() }, Ok(Forked::Child)) {
+            process::exit_now(0);
+        }
+        self.pid = process::own_pid();
+        let mut charge = self.charge();
+        let held = charge
+            .registry
+            .find(charge.info.protocol())
+            .and_then(|protocol| protocol.hold(charge.info.route(), self.guard));
+        match held {
+            Ok(hold) => charge.hold = Some(hold),
+            Err(_) => process::exit_now(1),
+        }
+        drop(charge);
+        if teller.write_all(self.pid.to_string().as_bytes()).is_err() {
+            process::exit_now(1);
+        }
+        Ok(Cleaved::Owner)
+    }
+}

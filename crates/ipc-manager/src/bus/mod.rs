@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Buses: making one, ending it in good order, looking at it from outside.
+
+mod audit;
+mod builder;
+mod charge;
+mod cleave;
+mod observer;
+mod on_signal;
+mod signal;
+mod spawn;
+
+pub use audit::Audit;
+pub use builder::SpawnBuilder;
+pub use cleave::Cleaved;
+pub use observer::Observer;
+pub use signal::Signal;
+pub use spawn::{Spawn, spawn};
+
+/// The name of the owner's own client. What it sends and reads is no traffic of the users', so no audit counts it.
+const OWNER_NAME: &str = "spawn";

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Joining a bus.
+
+use super::Client;
+use super::local::Registered;
+use crate::connection_string::ConnectionString;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
+use crate::name::PeerName;
+use crate::protocol::{Durability, Mode, OpenOptions, Opened, Registry};
+use crate::stats::Stats;
+use crate::system::process::own_pid;
+
+/// Joins a bus under a name that is free, or whose holder is dead: then with an empty mailbox.
+///
+/// # Errors
+/// [`NameInUse`](ErrorKind::NameInUse) if a live or suspended peer has it, [`NoSuchBus`](ErrorKind::NoSuchBus),
+/// [`InvalidName`](ErrorKind::InvalidName), and what the store says.
+///
+/// ```no_run
+/// let info = std::env::var("IPCM_BUS").expect("a bus in the environment").parse()?;
+/// let mut client = ipc_manager::connect("worker-1", &info)?;
+/// client.send("boss", "ready")?;
+/// # Ok::<(), ipc_manager::Error>(())
+/// ```
+pub fn connect(name: &str, info: &ConnectionString) -> Result<Client> {
+    Client::builder(name, info).connect()
+}
+
+/// Continues a name whose holder suspended or died, with its mailbox and counters.
+///
+/// # Errors
+/// [`NoSuchPeer`](ErrorKind::NoSuchPeer) if there is no such name, [`NameInUse`](ErrorKind::NameInUse) if its holder is
+/// alive, and what the store says.
+pub fn reconnect(name: &str, info: &ConnectionString) -> Result<Client> {
+    Client::builder(name, info).reconnect()
+}
+
+/// How to join a bus.
+///
+/// ```
+/// use ipc_manager::{Client, Limits, Spawn};
+/// let bus = Spawn::builder().protocol("MessageFiles").spawn()?;
+/// let limits = Limits { encoded_bytes: 1 << 20, ..Limits::default() };
+/// let client = Client::builder("small", bus.info()).limits(limits).connect()?;
+/// assert!(client.is_connected());
+/// # Ok::<(), ipc_manager::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct ClientBuilder {
+    name: String,
+    info: ConnectionString,
+    registry: Option<Registry>,
+    limits: Limits,
+    durability: Option<Durability>,
+}
+
+impl ClientBuilder {
+    pub(super) fn new(name: &str, info: &ConnectionString) -> Self {
+        Self { name: name.to_owned(), info: info.clone(), registry: None, limits: Limits::DEFAULT, durability: None }
+    }
+
+    /// Uses protocols and serializers of the caller's.
+    #[must_use]
+    pub fn registry(mut self, registry: Registry) -> Self {
+        self.registry = Some(registry);
+        self
+    }
+
+    /// Sets what is believed and what is sent.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets what a message that this client sends must outlive before the send is done. Without it: every process, as
+    /// far as the protocol promises that.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = Some(durability);
+        self
+    }
+
+    /// Joins as [`connect`] does.
+    ///
+    /// # Errors
+    /// As [`connect`]; [`Unsupported`](ErrorKind::Unsupported) for a durability that the protocol does not promise.
+    pub fn connect(&self) -> Result<Client> {
+        self.open(Mode::Connect).map_err(|error| error.during("connect"))
+    }
+
+    /// Joins as [`reconnect`] does.
+    ///
+    /// # Errors
+    /// As [`reconnect`]; [`Unsupported`](ErrorKind::Unsupported) for a durability that the protocol does not promise.
+    pub fn reconnect(&self) -> Result<Client> {
+        self.open(Mode::Reconnect).map_err(|error| error.during("reconnect"))
+    }
+
+    /// Continues the name if there is one to continue, else takes it afresh: nothing unread is ever lost.
+    ///
+    /// # Errors
+    /// As [`connect`](ClientBuilder::connect).
+    pub fn join(&self) -> Result<Client> {
+        match self.reconnect() {
+            Err(error) if error.kind() == ErrorKind::NoSuchPeer => self.connect(),
+            joined => joined,
+        }
+    }
+
+    fn open(&self, mode: Mode) -> Result<Client> {
+        let standard;
+        let registry = match &self.registry {
+            Some(registry) => registry,
+            None => {
+                standard = Registry::standard();
+                &standard
+            }
+        };
+        let name = match mode {
+            Mode::Connect => PeerName::new(&self.name)?,
+            // Whatever another implementation named it, it can be continued.
+            Mode::Reconnect => PeerName::foreign(&self.name)?,
+        };
+        let protocol = registry.find(self.info.protocol())?;
+        let serializer = registry.serializers().resolve(self.info.serializer())?;
+        let capabilities = protocol.capabilities();
+        let durability = self.durability.unwrap_or(Durability::Kernel.min(capabilities.durability));
+        if durability > capabilities.durability {
+            let promised = capabilities.durability;
+            let detail = format!("messages that outlive more than the {promised} are not promised by this protocol");
+            return Err(Error::new(ErrorKind::Unsupported, detail).in_protocol(&protocol.name().short()));
+        }
+        let options = OpenOptions {
+            name: name.clone(),
+            mode,
+            serializer: std::sync::Arc::clone(&serializer),
+            limits: self.limits.clone(),
+            durability,
+        };
+        let Opened { connection, stats, discarded } = protocol.open(self.info.route(), options)?;
+        let (stats, carried) = match mode {
+            Mode::Connect => (Stats::default(), stats),
+            Mode::Reconnect => (stats, Stats::default()),
+        };
+        Ok(Client {
+            registered: Registered::new(self.info.route(), &name, stats, carried),
+            name,
+            info: self.info.clone(),
+            pid: own_pid(),
+            capabilities,
+            connection,
+            serializer,
+            limits: self.limits.clone(),
+            damaged: Vec::new(),
+            discarded,
+            is_connected: true,
+            is_blocking: true,
+            seen: None,
+        })
+    }
+}

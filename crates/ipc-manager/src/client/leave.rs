@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Leaving a bus, for good or for a while.
+
+use std::time::{Duration, SystemTime};
+
+use super::Client;
+use super::gone::Gone;
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::Message;
+use crate::protocol::{Inbox, Leave};
+
+/// For how long a client suspends.
+///
+/// ```
+/// use ipc_manager::{Spawn, Suspend, reconnect};
+/// use std::time::Duration;
+/// let bus = Spawn::builder().protocol("MessageFiles").spawn()?;
+/// let (mut a, mut b) = (bus.connect("a")?, bus.connect("b")?);
+/// b.suspend(Suspend::within(Duration::from_secs(60)))?;
+/// a.send("b", "while you were out")?;
+/// let mut b = reconnect("b", bus.info())?;
+/// assert_eq!(b.recv()?.content(), "while you were out");
+/// # Ok::<(), ipc_manager::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Suspend {
+    until: Option<SystemTime>,
+}
+
+impl Suspend {
+    /// Without a deadline.
+    #[must_use]
+    pub fn open_ended() -> Self {
+        Self::default()
+    }
+
+    /// Until a point in time; whoever waits for this peer gives up then.
+    #[must_use]
+    pub fn until(deadline: SystemTime) -> Self {
+        Self { until: Some(deadline) }
+    }
+
+    /// For so long from now.
+    #[must_use]
+    pub fn within(duration: Duration) -> Self {
+        Self { until: SystemTime::now().checked_add(duration) }
+    }
+}
+
+impl Client {
+    /// Leaves the bus and keeps the name with its mailbox: messages may still be sent to it, and
+    /// [`reconnect`](crate::reconnect) continues it.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) if the protocol cannot, and then nothing has changed; else what the
+    /// store says, and then the client has left.
+    pub fn suspend(&mut self, suspend: Suspend) -> Result<()> {
+        self.checked("suspend")?;
+        if !self.capabilities.suspend {
+            let error = Error::new(ErrorKind::Unsupported, "peers of this protocol cannot suspend");
+            return Err(error.during("suspend").in_protocol(&self.info.protocol().short()));
+        }
+        let stats = self.registered.stats_to_store();
+        let closed = self.connection.close(Leave::Suspend { until: suspend.until }, &stats);
+        self.has_left();
+        closed.map_err(|error| error.during("suspend"))
+    }
+
+    /// Leaves the bus for good. A second time is fine and does nothing.
+    ///
+    /// # Errors
+    /// [`UnreadMessages`](ErrorKind::UnreadMessages) if messages were waiting: they are handed back in
+    /// [`Error::into_messages`], and the client has left all the same. Else what the store says.
+    pub fn disconnect(&mut self) -> Result<()> {
+        let mut unread = Vec::new();
+        let left = self.leave(&mut |client: &mut Self, messages: Vec<Message>| {
+            // They were counted as they were taken, but nobody read them.
+            client.registered.count(|stats| {
+                for message in &messages {
+                    stats.count_read(message.from().as_str(), -1);
+                }
+            });
+            unread.extend(messages);
+        });
+        left.map_err(|error| error.during("disconnect"))?;
+        if unread.is_empty() {
+            return Ok(());
+        }
+        let detail = format!("{} unread messages were waiting", unread.len());
+        let error = Error::new(ErrorKind::UnreadMessages, detail).during("disconnect");
+        Err(error.about_peer(self.name.as_str()).on_route(self.info.route().as_str()).with_messages(unread))
+    }
+
+    /// Leaves the bus for good; unread messages go to the handler, in batches, in order, and count as read. Requests to
+    /// terminate are dropped.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn disconnect_with(&mut self, mut handler: impl FnMut(Vec<Message>)) -> Result<()> {
+        self.leave(&mut |_, messages| handler(messages)).map_err(|error| error.during("disconnect"))
+    }
+
+    fn leave(&mut self, unread: &mut dyn FnMut(&mut Self, Vec<Message>)) -> Result<()> {
+        match self.check("disconnect") {
+            Err(error) if error.kind() == ErrorKind::Disconnected => return Ok(()),
+            checked => checked?,
+        }
+        let left = self.drain_and_close(unread);
+        self.has_left();
+        match left {
+            // Who leaves a bus that is gone has left.
+            Err(error) if error.kind() == ErrorKind::NoSuchBus => Ok(()),
+            left => left,
+        }
+    }
+
+    fn drain_and_close(&mut self, unread: &mut dyn FnMut(&mut Self, Vec<Message>)) -> Result<()> {
+        self.connection.unlist()?;
+        loop {
+            let messages = self.take("disconnect", self.limits.batch_messages)?;
+            if messages.is_empty() {
+                break;
+            }
+            self.hand_over(messages, unread);
+        }
+        let mut late = Inbox::default();
+        let sealed = self.connection.seal(&mut late);
+        let messages = self.accept(late);
+        self.hand_over(messages, unread);
+        let stats = self.registered.stats_to_store();
+        let closed = self.connection.close(Leave::Disconnect, &stats);
+        sealed.and(closed)
+    }
+
+    fn hand_over(&mut self, mut messages: Vec<Message>, unread: &mut dyn FnMut(&mut Self, Vec<Message>)) {
+        messages.retain(|message| !message.is_terminate());
+        if !messages.is_empty() {
+            unread(self, messages);
+        }
+    }
+
+    fn has_left(&mut self) {
+        self.is_connected = false;
+        self.registered.remove();
+        // Descriptors, watches and locks go now, not when the value is dropped.
+        self.connection = Box::new(Gone);
+    }
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Receiving: one at a time or in batches, sound messages and damaged ones apart.
+
+use std::time::Duration;
+
+use super::Client;
+use super::wait::Wait;
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::Message;
+use crate::protocol::{Damaged, Inbox};
+use crate::system::Deadline;
+
+/// Most reports of damaged messages that are kept for whoever asks.
+const MOST_REPORTS: usize = 1_000;
+
+impl Client {
+    /// Takes the next message if one is there; never waits.
+    ///
+    /// # Errors
+    /// [`NoSuchBus`](ErrorKind::NoSuchBus) if the bus was removed, and what the store says.
+    pub fn try_recv(&mut self) -> Result<Option<Message>> {
+        let messages = self.take("try_recv", 1)?;
+        Ok(messages.into_iter().next())
+    }
+
+    /// Takes the next message, waiting for one as long as it takes.
+    ///
+    /// # Errors
+    /// As [`try_recv`](Client::try_recv).
+    pub fn recv(&mut self) -> Result<Message> {
+        self.recv_until("recv", Deadline::NEVER, None)
+    }
+
+    /// Takes the next message, waiting for one so long at most.
+    ///
+    /// # Errors
+    /// As [`try_recv`](Client::try_recv), and [`Timeout`](ErrorKind::Timeout).
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Message> {
+        self.recv_until("recv_timeout", Deadline::after(timeout), Some(timeout))
+    }
+
+    /// Takes all messages that are there, up to the limits of a batch, sorted by stamp; never waits.
+    ///
+    /// # Errors
+    /// As [`try_recv`](Client::try_recv).
+    pub fn get_messages(&mut self) -> Result<Vec<Message>> {
+        self.take("get_messages", self.limits.batch_messages)
+    }
+
+    /// Takes at most so many of the messages that are there, sorted by stamp; never waits.
+    ///
+    /// # Errors
+    /// As [`try_recv`](Client::try_recv).
+    pub fn get_at_most(&mut self, most: usize) -> Result<Vec<Message>> {
+        self.take("get_messages", most.min(self.limits.batch_messages))
+    }
+
+    /// What was in the mailbox and is no message, since last asked. Each was set aside, at the cost of nothing else,
+    /// and is reported once.
+    #[must_use]
+    pub fn take_damaged(&mut self) -> Vec<Damaged> {
+        std::mem::take(&mut self.damaged)
+    }
+
+    /// Whether a complete message waits.
+    ///
+    /// # Errors
+    /// As [`try_recv`](Client::try_recv).
+    pub fn is_ready(&mut self) -> Result<bool> {
+        self.checked("is_ready")?.connection.is_ready().map_err(|error| error.during("is_ready"))
+    }
+
+    /// Whether something is arriving that is not complete yet.
+    ///
+    /// # Errors
+    /// As [`try_recv`](Client::try_recv).
+    pub fn is_pending(&mut self) -> Result<bool> {
+        self.checked("is_pending")?.connection.is_pending().map_err(|error| error.during("is_pending"))
+    }
+
+    /// Puts messages back, as they are, for this client or whoever continues its name. They are not counted again
+    /// when they are read again.
+    ///
+    /// # Errors
+    /// What the store says; then none of them is put back.
+    pub fn requeue(&mut self, messages: &[Message]) -> Result<()> {
+        if messages.is_empty() {
+            return self.check("requeue");
+        }
+        self.checked("requeue")?.connection.put_back(messages).map_err(|error| error.during("requeue"))
+    }
+
+    fn recv_until(
+        &mut self,
+        operation: &'static str,
+        deadline: Deadline,
+        timeout: Option<Duration>,
+    ) -> Result<Message> {
+        loop {
+            if let Some(message) = self.take(operation, 1)?.into_iter().next() {
+                return Ok(message);
+            }
+            if self.sleep(deadline).map_err(|error| error.during(operation))? == Some(Wait::Timeout) {
+                let waited = timeout.unwrap_or_default();
+                let error = Error::new(ErrorKind::Timeout, format!("no message came within {waited:?}"));
+                return Err(error.during(operation).about_peer(self.name.as_str()));
+            }
+        }
+    }
+
+    /// Takes messages, counts them, and keeps reports of damaged ones.
+    pub(super) fn take(&mut self, operation: &'static str, most: usize) -> Result<Vec<Message>> {
+        self.checked(operation)?;
+        let mut inbox = Inbox::default();
+        let collected = self.connection.collect(most, self.limits.batch_bytes, &mut inbox);
+        let messages = self.accept(inbox);
+        match collected {
+            Ok(()) => Ok(messages),
+            Err(error) if messages.is_empty() => Err(error.during(operation)),
+            // What was taken is the caller's; what is wrong will show again at the next call.
+            Err(_) => Ok(messages),
+        }
+    }
+
+    /// Counts and sorts what a connection took out of the store.
+    pub(super) fn accept(&mut self, inbox: Inbox) -> Vec<Message> {
+        for damaged in inbox.damaged {
+            log::warn!("{}: set aside: {}", self.name, damaged.error());
+            self.damaged.push(damaged);
+        }
+        // Who never asks for the reports keeps the newest, and they were logged.
+        let surplus = self.damaged.len().saturating_sub(MOST_REPORTS);
+        self.damaged.drain(..surplus);
+        self.registered.count(|stats| {
+            for taken in inbox.messages.iter().filter(|taken| taken.counts) {
+                stats.count_read(taken.message.from().as_str(), 1);
+            }
+        });
+        let mut messages: Vec<Message> = inbox.messages.into_iter().map(|taken| taken.message).collect();
+        // Stable: what arrived first stays first among equals.
+        messages.sort_by_key(Message::order_key);
+        messages
+    }
+}

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Sending: done when the store has it.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::Client;
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::{Content, Message};
+use crate::name::PeerName;
+use crate::protocol::{Envelope, Receipt};
+use crate::system::{Backoff, Deadline, poll};
+
+/// First and longest pause between two attempts to store a message for which there was no room.
+const ROOM_PAUSES: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(20));
+
+impl Client {
+    /// Builds a message from this client, for [`send_message`](Client::send_message) and
+    /// [`send_all`](Client::send_all).
+    ///
+    /// # Errors
+    /// [`InvalidName`](ErrorKind::InvalidName), [`Serialize`](ErrorKind::Serialize),
+    /// [`TooLarge`](ErrorKind::TooLarge).
+    pub fn message<T: Serialize + ?Sized>(&self, to: &str, content: &T) -> Result<Message> {
+        let content = Content::within(content, &self.limits)?;
+        Message::builder(self.name.as_str()).to(to).raw_content(content).build().map_err(|error| error.about_peer(to))
+    }
+
+    /// Sends a content to a peer, waiting for room as long as it takes.
+    ///
+    /// # Errors
+    /// [`NoSuchPeer`](ErrorKind::NoSuchPeer), [`TooLarge`](ErrorKind::TooLarge), and what the store says. The message
+    /// is handed back in the error; [`Error::stored`] says whether it may arrive all the same.
+    pub fn send<T: Serialize + ?Sized>(&mut self, to: &str, content: &T) -> Result<Receipt> {
+        self.check("send")?;
+        let message = self.message(to, content).map_err(|error| error.during("send"))?;
+        self.send_message(message)
+    }
+
+    /// Sends without ever waiting.
+    ///
+    /// # Errors
+    /// As [`send`](Client::send), and [`WouldBlock`](ErrorKind::WouldBlock) where there is no room.
+    pub fn try_send<T: Serialize + ?Sized>(&mut self, to: &str, content: &T) -> Result<Receipt> {
+        self.check("try_send")?;
+        let message = self.message(to, content).map_err(|error| error.during("try_send"))?;
+        self.try_send_message(message)
+    }
+
+    /// Sends, waiting for room so long at most.
+    ///
+    /// # Errors
+    /// As [`send`](Client::send), and [`Timeout`](ErrorKind::Timeout); then it is not stored.
+    pub fn send_timeout<T: Serialize + ?Sized>(&mut self, to: &str, content: &T, timeout: Duration) -> Result<Receipt> {
+        self.check("send_timeout")?;
+        let message = self.message(to, content).map_err(|error| error.during("send_timeout"))?;
+        self.send_message_timeout(message, timeout)
+    }
+
+    /// Sends a message as it is, but for the sender, which is always this client.
+    ///
+    /// # Errors
+    /// As [`send`](Client::send).
+    pub fn send_message(&mut self, message: Message) -> Result<Receipt> {
+        let deadline = if self.is_blocking { Some(Deadline::NEVER) } else { None };
+        self.send_one("send", message, deadline)
+    }
+
+    /// Sends a message without ever waiting.
+    ///
+    /// # Errors
+    /// As [`try_send`](Client::try_send).
+    pub fn try_send_message(&mut self, message: Message) -> Result<Receipt> {
+        self.send_one("try_send", message, None)
+    }
+
+    /// Sends a message, waiting for room so long at most.
+    ///
+    /// # Errors
+    /// As [`send_timeout`](Client::send_timeout).
+    pub fn send_message_timeout(&mut self, message: Message, timeout: Duration) -> Result<Receipt> {
+        self.send_one("send_timeout", message, Some(Deadline::after(timeout)))
+    }
+
+    /// Sends many messages in order, in as few steps as the protocol allows.
+    ///
+    /// # Errors
+    /// Of the first message that was not stored; it and all after it are handed back, those before it are stored.
+    pub fn send_all(&mut self, messages: impl IntoIterator<Item = Message>) -> Result<Vec<Receipt>> {
+        let messages: Vec<Message> = messages.into_iter().collect();
+        let deadline = if self.is_blocking { Some(Deadline::NEVER) } else { None };
+        self.deliver("send_all", messages, deadline)
+    }
+
+    /// Sends a content to every peer but this client, suspended ones too; each copy has an id of its own. What became
+    /// of each copy is listed by name; one that fails does not keep the others.
+    ///
+    /// # Errors
+    /// [`Serialize`](ErrorKind::Serialize) if the content cannot be sent, or what the store says when asked for the
+    /// peers. Then nothing was sent.
+    pub fn broadcast<T: Serialize + ?Sized>(&mut self, content: &T) -> Result<Vec<(PeerName, Result<Receipt>)>> {
+        self.check("broadcast")?;
+        let content = Content::within(content, &self.limits).map_err(|error| error.during("broadcast"))?;
+        let mut results = Vec::new();
+        for peer in self.peers()? {
+            let copy = Message::builder(self.name.as_str()).to(peer.as_str()).broadcast(true);
+            let sent = copy.raw_content(content.clone()).build().and_then(|copy| self.try_send_message(copy));
+            results.push((peer, sent));
+        }
+        Ok(results)
+    }
+
+    /// Whether [`send`](Client::send) waits for room; it does unless told otherwise.
+    #[must_use]
+    pub fn is_blocking(&self) -> bool {
+        self.is_blocking
+    }
+
+    /// Makes [`send`](Client::send) wait for room, or refuse where there is none as
+    /// [`try_send`](Client::try_send) does.
+    pub fn set_blocking(&mut self, blocking: bool) {
+        self.is_blocking = blocking;
+    }
+
+    /// How many messages this client holds back for lack of room. Always 0: what has no room is refused, and the
+    /// protocols that there are take a message whole or not at all.
+    #[must_use]
+    pub fn pending_sends(&self) -> usize {
+        0
+    }
+
+    /// Writes what is held back; returns how many messages that finished. See [`pending_sends`](Client::pending_sends).
+    ///
+    /// # Errors
+    /// [`Disconnected`](ErrorKind::Disconnected), [`WrongProcess`](ErrorKind::WrongProcess).
+    pub fn drain_pending(&mut self) -> Result<usize> {
+        self.check("drain_pending").map(|()| 0)
+    }
+
+    fn send_one(&mut self, operation: &'static str, message: Message, deadline: Option<Deadline>) -> Result<Receipt> {
+        let receipts = self.deliver(operation, vec![message], deadline)?;
+        // One message without an error has one receipt; an empty list would break the contract of `deliver`.
+        receipts.first().copied().ok_or_else(|| Error::new(ErrorKind::Store, "the protocol gave no receipt"))
+    }
+
+    /// Stores messages in order; without a deadline what has no room is refused at once.
+    fn deliver(
+        &mut self,
+        operation: &'static str,
+        messages: Vec<Message>,
+        deadline: Option<Deadline>,
+    ) -> Result<Vec<Receipt>> {
+        let mut messages: Vec<Message> = messages.into_iter().map(|message| message.sent_by(&self.name)).collect();
+        let mut receipts = Vec::with_capacity(messages.len());
+        let sent = self.checked(operation).and_then(|client| client.attempt(&messages, deadline, &mut receipts));
+        self.registered.count(|stats| {
+            for message in &messages[..receipts.len()] {
+                stats.count_sent(message.to().map_or("", PeerName::as_str));
+            }
+        });
+        match sent {
+            Ok(()) => Ok(receipts),
+            Err(error) => Err(error.during(operation).with_messages(messages.split_off(receipts.len()))),
+        }
+    }
+
+    /// Delivers what has no receipt yet, again and again while there is no room and time is left.
+    fn attempt(&mut self, messages: &[Message], deadline: Option<Deadline>, receipts: &mut Vec<Receipt>) -> Result<()> {
+        let (serializer, limits) = (std::sync::Arc::clone(&self.serializer), self.limits.clone());
+        let mut envelopes = Vec::with_capacity(messages.len());
+        for message in messages {
+            envelopes.push(Envelope::new(message, &*serializer, &limits)?);
+        }
+        let mut pauses = Backoff::new(ROOM_PAUSES.0, ROOM_PAUSES.1);
+        loop {
+            match self.connection.deliver(&envelopes[receipts.len()..], receipts) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => match deadline {
+                    None => return Err(error),
+                    Some(deadline) if deadline.has_passed() => return Err(error.with_kind(ErrorKind::Timeout)),
+                    Some(deadline) => {
+                        poll::readable(&[], deadline.left(pauses.next()))
+                            .map_err(|error| Error::system(error, "waiting for room failed"))?;
+                    }
+                },
+                delivered => return delivered,
+            }
+        }
+    }
+}

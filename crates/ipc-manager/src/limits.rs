@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Every limit on input, in one place.
+
+/// The limits that a client puts on what it sends and on what it believes.
+///
+/// A peer is never trusted to stay within them: what goes past a limit on the way in is set aside as damaged,
+/// what goes past it on the way out is refused as [`TooLarge`](crate::ErrorKind::TooLarge) before a byte is stored.
+///
+/// ```
+/// let limits = ipc_manager::Limits { encoded_bytes: 1 << 20, ..Default::default() };
+/// assert_eq!(limits.json_depth, 128);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest payload in the store, in bytes, as the serializer made it.
+    pub encoded_bytes: usize,
+    /// Largest JSON text of one message, in bytes, after decompression.
+    pub decoded_bytes: usize,
+    /// Deepest nesting of arrays and objects in a message, in both directions; 128 at most.
+    pub json_depth: usize,
+    /// Most keys and array elements in one message.
+    pub json_elements: usize,
+    /// Most messages that one call hands out.
+    pub batch_messages: usize,
+    /// Most payload bytes that one call hands out; one message always fits.
+    pub batch_bytes: usize,
+}
+
+impl Limits {
+    /// The limits that hold unless something else was said.
+    pub const DEFAULT: Self = Self {
+        encoded_bytes: 64 << 20,
+        decoded_bytes: 64 << 20,
+        json_depth: 128,
+        json_elements: 1_000_000,
+        batch_messages: 1_000,
+        batch_bytes: 64 << 20,
+    };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// Longest connection string accepted, in bytes.
+pub(crate) const CONNECTION_STRING_BYTES: usize = 64 << 10;
+/// Longest peer name that this implementation creates, in bytes.
+pub(crate) const PEER_NAME_BYTES: usize = 512;
+/// Longest message id that this implementation sends, in bytes. An id is a file name on some protocols.
+pub(crate) const MESSAGE_ID_BYTES: usize = 64;

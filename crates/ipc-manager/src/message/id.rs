@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Message ids.
+
+use std::fmt;
+
+use crate::error::{Error, ErrorKind, Escaped, Result};
+use crate::limits::MESSAGE_ID_BYTES;
+
+/// The id of a message. Made ids are UUIDs of version 7 in upper case, which sort by time; treat all as opaque.
+///
+/// Some stores hand ids back in lower case, so ids compare without regard to the case of ASCII letters.
+///
+/// ```
+/// use ipc_manager::MessageId;
+/// assert_eq!(MessageId::new("order-17")?, MessageId::new("ORDER-17")?);
+/// assert!(MessageId::new("../x").is_err());
+/// # Ok::<(), ipc_manager::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct MessageId(Box<str>);
+
+impl MessageId {
+    /// Makes a fresh id.
+    #[must_use]
+    pub fn generate() -> Self {
+        let mut text = uuid::Uuid::now_v7().hyphenated().to_string();
+        text.make_ascii_uppercase();
+        Self(text.into())
+    }
+
+    /// Parses an id to send under: 1 to 64 of the characters `0-9 A-Z a-z _ -`. An id is a file name on some
+    /// protocols.
+    ///
+    /// # Errors
+    /// [`InvalidName`](ErrorKind::InvalidName) if it is anything else.
+    pub fn new(id: &str) -> Result<Self> {
+        let allowed = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-');
+        if id.is_empty() || id.len() > MESSAGE_ID_BYTES || !id.bytes().all(allowed) {
+            let detail = format!(
+                "{:?} cannot be a message id: it must be 1 to {MESSAGE_ID_BYTES} letters, digits, `_` or `-`",
+                Escaped(id).to_string()
+            );
+            return Err(Error::new(ErrorKind::InvalidName, detail));
+        }
+        Ok(Self(id.into()))
+    }
+
+    /// Takes an id that another implementation may have chosen: any text of 1 to 255 bytes without control characters.
+    pub(crate) fn foreign(id: &str) -> Option<Self> {
+        (!id.is_empty() && id.len() <= 255 && !id.chars().any(char::is_control)).then(|| Self(id.into()))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl PartialEq for MessageId {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.eq_ignore_ascii_case(&other.0)
+    }
+}
+
+impl Eq for MessageId {}
+
+impl std::hash::Hash for MessageId {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        for byte in self.0.bytes() {
+            state.write_u8(byte.to_ascii_lowercase());
+        }
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The JSON object that a message is in a store; see `docs/formats.md`, "Message".
+
+use std::fmt;
+
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::{Content, Message, MessageId, Stamp, is_truthy};
+use crate::error::{Error, ErrorKind, Result};
+use crate::json;
+use crate::limits::Limits;
+use crate::name::PeerName;
+
+impl Message {
+    /// The message as one ASCII JSON object.
+    ///
+    /// # Errors
+    /// [`TooLarge`](ErrorKind::TooLarge) if it passes a limit.
+    pub fn to_json(&self, limits: &Limits) -> Result<String> {
+        let mut out = String::with_capacity(160 + self.content.as_json().len());
+        out.push_str("{\"id\":");
+        json::to_wire(self.id.as_str(), limits, &mut out)?;
+        out.push_str(",\"from\":");
+        json::to_wire(self.from.as_str(), limits, &mut out)?;
+        if let Some(to) = &self.to {
+            out.push_str(",\"to\":");
+            json::to_wire(to.as_str(), limits, &mut out)?;
+        }
+        out.push_str(",\"stamp\":");
+        json::write_stamp(self.stamp.as_seconds(), &mut out);
+        out.push_str(",\"stamp_ord\":");
+        out.push_str(&self.stamp_ord.to_string());
+        if let Some(broadcast) = self.broadcast {
+            out.push_str(if broadcast { ",\"broadcast\":1" } else { ",\"broadcast\":0" });
+        }
+        for (key, value) in &self.extra {
+            out.push(',');
+            json::to_wire(key, limits, &mut out)?;
+            out.push(':');
+            json::to_wire(value, limits, &mut out)?;
+        }
+        out.push_str(",\"content\":");
+        out.push_str(self.content.as_json());
+        out.push('}');
+        if out.len() > limits.decoded_bytes {
+            let detail = format!("the message has {} bytes, and the limit is {}", out.len(), limits.decoded_bytes);
+            return Err(Error::new(ErrorKind::TooLarge, detail).about_message(self.id.as_str()));
+        }
+        Ok(out)
+    }
+
+    /// Reads a message from JSON text of any origin. The content is checked, but not decoded.
+    ///
+    /// # Errors
+    /// [`Corrupt`](ErrorKind::Corrupt) or [`TooLarge`](ErrorKind::TooLarge), saying what is wrong and at which byte.
+    pub fn from_json(text: &[u8], limits: &Limits) -> Result<Self> {
+        let text = json::normalise(text, limits)?;
+        let fields: Fields<'_> = serde_json::from_str(&text)
+            .map_err(|error| Error::new(ErrorKind::Corrupt, "a message must be a JSON object").with_source(error))?;
+        fields.into_message()
+    }
+}
+
+/// The fields of a message object, content as text.
+#[derive(Default)]
+struct Fields<'a> {
+    id: Option<Value>,
+    from: Option<Value>,
+    to: Option<Value>,
+    stamp: Option<Value>,
+    stamp_ord: Option<Value>,
+    broadcast: Option<Value>,
+    content: Option<&'a RawValue>,
+    extra: Map<String, Value>,
+}
+
+impl Fields<'_> {
+    fn into_message(self) -> Result<Message> {
+        let content = self.content.and_then(|raw| Content::checked(raw.get().into()));
+        let content = content.ok_or_else(|| corrupt("content", "is missing or null"))?;
+        let from = name(self.from, "from")?.ok_or_else(|| corrupt("from", "is missing"))?;
+        let to = name(self.to, "to")?;
+        let broadcast = self.broadcast.filter(|value| !value.is_null()).map(|value| is_truthy(&value));
+        if to.is_none() && broadcast != Some(true) {
+            return Err(corrupt("to", "is missing"));
+        }
+        let id = match text(self.id, "id")? {
+            None => MessageId::generate(),
+            Some(id) => MessageId::foreign(&id).ok_or_else(|| corrupt("id", "is empty, too long or not printable"))?,
+        };
+        let stamp = match number(self.stamp, "stamp")? {
+            None => Stamp::now(),
+            Some(seconds) => Stamp::from_seconds(seconds).ok_or_else(|| corrupt("stamp", "is not finite"))?,
+        };
+        // Negative and fractional ordinals sort as the nearest whole number that is allowed.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let stamp_ord = number(self.stamp_ord, "stamp_ord")?.unwrap_or(0.0) as u64;
+        Ok(Message { id, stamp, stamp_ord, from, to, broadcast, content, extra: self.extra })
+    }
+}
+
+fn corrupt(field: &str, what: &str) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("the message's `{field}` {what}"))
+}
+
+/// A text that may have been written as a number. Null counts as missing.
+fn text(value: Option<Value>, field: &str) -> Result<Option<String>> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(Value::Number(number)) => Ok(Some(number.to_string())),
+        Some(_) => Err(corrupt(field, "is neither a string nor a number")),
+    }
+}
+
+/// A peer's name. Untrue ones ("" and "0") name nobody.
+fn name(value: Option<Value>, field: &str) -> Result<Option<PeerName>> {
+    match text(value, field)? {
+        None => Ok(None),
+        Some(name) if name == "0" => Err(corrupt(field, "is 0, which names nobody")),
+        Some(name) => match PeerName::foreign(&name) {
+            Ok(name) => Ok(Some(name)),
+            Err(error) => Err(corrupt(field, "is not a name").with_source(error)),
+        },
+    }
+}
+
+/// A number that may have been written as a string. Null counts as missing.
+fn number(value: Option<Value>, field: &str) -> Result<Option<f64>> {
+    let wrong = || corrupt(field, "is not a number");
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Number(number)) => Ok(Some(number.as_f64().ok_or_else(wrong)?)),
+        Some(Value::String(text)) => Ok(Some(text.trim().parse().map_err(|_| wrong())?)),
+        Some(_) => Err(wrong()),
+    }
+}
+
+impl<'de> de::Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Keys;
+
+        impl<'de> Visitor<'de> for Keys {
+            type Value = Fields<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a message object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
+                let mut fields = Fields::default();
+                while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+                    match &*key {
+                        "id" => fields.id = map.next_value()?,
+                        "from" => fields.from = map.next_value()?,
+                        "to" => fields.to = map.next_value()?,
+                        "stamp" => fields.stamp = map.next_value()?,
+                        "stamp_ord" => fields.stamp_ord = map.next_value()?,
+                        "broadcast" => fields.broadcast = map.next_value()?,
+                        "content" => fields.content = Some(map.next_value()?),
+                        _ => {
+                            fields.extra.insert(key.into_owned(), map.next_value()?);
+                        }
+                    }
+                }
+                Ok(fields)
+            }
+        }
+
+        deserializer.deserialize_map(Keys)
+    }
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a protocol promises, as data. Each field is backed by a clause of the conformance suite.
+
+use std::fmt;
+
+/// What a protocol promises and what it can do. What is not promised is refused as
+/// [`Unsupported`](crate::ErrorKind::Unsupported), never answered wrongly.
+///
+/// ```
+/// let registry = ipc_manager::Registry::standard();
+/// let files = registry.get("MessageFiles")?.capabilities();
+/// assert!(files.suspend && files.crosses_processes);
+/// # Ok::<(), ipc_manager::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Whether `spawn` may pick it when nothing was asked for.
+    pub automatic: bool,
+    /// Whether peers can be different processes.
+    pub crosses_processes: bool,
+    /// Whether a peer can leave and keep its mailbox.
+    pub suspend: bool,
+    /// Whether several processes can look at a bus without joining it.
+    pub observable: bool,
+    /// Largest payload in bytes, where the protocol itself has a limit.
+    pub largest_payload: Option<usize>,
+    /// Most unread messages of one mailbox, where the protocol itself has a limit. Beyond it sends would block.
+    pub most_unread: Option<usize>,
+    /// What an acknowledged message outlives.
+    pub durability: Durability,
+    /// How a reader learns of a message.
+    pub wait: WaitMechanism,
+}
+
+/// What an acknowledged message outlives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Durability {
+    /// Nothing: it goes with the process that holds the store.
+    Process,
+    /// Every process on the bus; it goes with a power cut.
+    Kernel,
+    /// A power cut.
+    Power,
+}
+
+/// How a reader learns of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WaitMechanism {
+    /// A descriptor of its own becomes readable.
+    Descriptor,
+    /// The kernel tells of changes in a directory; polled where it cannot.
+    Inotify,
+    /// Only by looking again.
+    Polling,
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Process => "process",
+            Self::Kernel => "kernel",
+            Self::Power => "power",
+        })
+    }
+}
+
+impl fmt::Display for WaitMechanism {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Descriptor => "descriptor",
+            Self::Inotify => "inotify",
+            Self::Polling => "polling",
+        })
+    }
+}

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What all protocols whose store is a directory share: the route, names on disk, the files beside an entry, who is
+//! alive, taking and sweeping names. See `docs/formats.md`, "Directory stores".
+
+mod claim;
+mod listing;
+mod owner;
+mod sidecars;
+mod state;
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::Stat;
+use sha2::{Digest, Sha256};
+
+pub(super) use claim::{Claimed, give_up, keep_for_later, take};
+pub(super) use listing::Listing;
+pub(super) use owner::{create, destroy, hold};
+pub(super) use sidecars::Sidecar;
+pub(super) use state::{EntryState, Holding};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::PeerName;
+use crate::route::Route;
+use crate::system::lock::SectionLock;
+use crate::system::{Deadline, files};
+
+/// How long to wait for another process's critical section, which takes milliseconds.
+const SECTION_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Where one protocol's stores differ from another's.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kind {
+    /// The protocol's short name, for errors.
+    pub(super) protocol: &'static str,
+    /// Longest name that stands on disk as it is.
+    pub(super) max_name: usize,
+    /// Whether what stands under a name can be an entry.
+    pub(super) is_entry: fn(&Stat) -> bool,
+    /// How many messages wait in an entry.
+    pub(super) unread: fn(BorrowedFd<'_>, &OsStr) -> u64,
+}
+
+/// An open store.
+#[derive(Debug)]
+pub(super) struct Store {
+    pub(super) kind: Kind,
+    pub(super) route: Route,
+    dir: OwnedFd,
+}
+
+impl Store {
+    /// Opens the directory once and checks it: a directory, not a link, ours or root's, not writable by all.
+    pub(super) fn open(kind: Kind, route: &Route) -> Result<Self> {
+        let path: &Path = route.as_ref();
+        let place = |error: Error| error.in_protocol(kind.protocol).on_route(route.as_str());
+        let dir = files::open_dir(path).map_err(|error| place(open_failed(path, error)))?;
+        let stat = rustix::fs::fstat(&dir).map_err(|error| place(Error::system(error, "the route cannot be read")))?;
+        let denied = |why: &str| Err(place(Error::new(ErrorKind::Permission, why)));
+        if stat.st_uid != 0 && stat.st_uid != rustix::process::geteuid().as_raw() {
+            return denied("the route belongs to another user");
+        }
+        if stat.st_mode & 0o002 != 0 {
+            return denied("the route is writable by every user, so nothing in it can be trusted");
+        }
+        Ok(Self { kind, route: route.clone(), dir })
+    }
+
+    pub(super) fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    /// Adds to an error that it happened in this store.
+    pub(super) fn place(&self, error: Error) -> Error {
+        error.in_protocol(self.kind.protocol).on_route(self.route.as_str())
+    }
+
+    /// The path of a name in the store, for messages to people.
+    pub(super) fn path(&self, name: &OsStr) -> PathBuf {
+        Path::new(self.route.as_str()).join(name)
+    }
+
+    /// An error of the system at a name in the store.
+    pub(super) fn failed(&self, name: &OsStr, detail: &str, error: std::io::Error) -> Error {
+        self.place(Error::system(error, detail).at_path(self.path(name)))
+    }
+
+    /// Enters the critical section in which names are taken and given up. Fails if the store was removed meanwhile.
+    pub(super) fn enter(&self) -> Result<SectionLock> {
+        let name = OsStr::new(".ipcm-lock");
+        let deadline = Deadline::after(SECTION_DEADLINE);
+        let section = SectionLock::acquire(self.dir(), name, deadline).map_err(|error| match error.kind() {
+            std::io::ErrorKind::TimedOut => {
+                let detail = format!("another process has held the store's lock for {SECTION_DEADLINE:?}");
+                self.place(Error::new(ErrorKind::Timeout, detail).at_path(self.path(name)))
+            }
+            std::io::ErrorKind::NotFound => self.removed(),
+            _ => self.failed(name, "the store's lock cannot be taken", error),
+        })?;
+        if self.is_gone() { Err(self.removed()) } else { Ok(section) }
+    }
+
+    /// Whether the directory at the route is no longer the one that was opened.
+    pub(super) fn is_gone(&self) -> bool {
+        let there = rustix::fs::lstat(self.route.as_str()).ok().map(|stat| (stat.st_dev, stat.st_ino));
+        there.is_none() || there != files::identity_of(&self.dir).ok()
+    }
+
+    pub(super) fn removed(&self) -> Error {
+        self.place(Error::new(ErrorKind::NoSuchBus, "the bus was removed"))
+    }
+}
+
+fn open_failed(path: &Path, error: std::io::Error) -> Error {
+    use std::io::ErrorKind as Io;
+    let not_a_bus = |detail: &str| Error::new(ErrorKind::NoSuchBus, detail);
+    match error.kind() {
+        Io::NotFound => not_a_bus("there is no bus at this route"),
+        // With O_NOFOLLOW a link is "not a directory" or a loop, depending on what is asked first; open(2).
+        _ if files::is_no_directory(&error) && path.is_symlink() => {
+            not_a_bus("the route is a symbolic link, which is not followed")
+        }
+        _ if files::is_no_directory(&error) => not_a_bus("the route is not a directory"),
+        _ => Error::system(error, "the route cannot be opened"),
+    }
+}
+
+/// The name under which an entry stands on disk: the name itself where it is short and harmless, else `h-` and the
+/// first 40 hex digits of its SHA-256.
+pub(super) fn disk_name(kind: &Kind, name: &PeerName) -> Result<OsString> {
+    let bytes = files::name_bytes(name.as_str());
+    let harmless = |byte: &u8| !matches!(byte, 0..=0x1F | b'/' | b'\\');
+    let raw = bytes.as_encoded_bytes();
+    if raw.len() <= kind.max_name && raw.iter().all(harmless) && !raw.starts_with(b"h-") {
+        return Ok(bytes);
+    }
+    let digest = Sha256::digest(raw);
+    let hex: String = digest.iter().take(20).map(|byte| format!("{byte:02x}")).collect();
+    let hashed = format!("h-{hex}");
+    if hashed.len() > kind.max_name {
+        let detail = format!(
+            "the name does not fit: its short form has {} bytes, and the route leaves room for {}",
+            hashed.len(),
+            kind.max_name
+        );
+        return Err(Error::new(ErrorKind::InvalidName, detail).about_peer(name.as_str()));
+    }
+    Ok(hashed.into())
+}
+
+/// The file that is locked for as long as the holder of an entry lives.
+fn life_name(disk: &OsStr) -> OsString {
+    joined(".live-", disk, "")
+}
+
+/// The name that an entry has while its holder is on the way out.
+pub(super) fn leaving_name(disk: &OsStr) -> OsString {
+    joined("_", disk, "")
+}
+
+/// Whether a name on disk is one of ours that no peer can have.
+pub(super) fn is_reserved(disk: &OsStr) -> bool {
+    let raw = disk.as_encoded_bytes();
+    [&b".ipcm-"[..], b".live-", b".new-", b".dead-"].iter().any(|prefix| raw.starts_with(prefix))
+}
+
+fn joined(before: &str, name: &OsStr, after: &str) -> OsString {
+    let mut joined = OsString::from(before);
+    joined.push(name);
+    joined.push(after);
+    joined
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Making and removing stores, and the record of who owns one.
+
+use std::ffi::OsStr;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::Mode;
+use serde::{Deserialize, Serialize};
+
+use super::{Kind, Sidecar, Store, is_reserved};
+use crate::error::{Error, ErrorKind, Result};
+use crate::protocol::{CreateOptions, Hold};
+use crate::route::Route;
+use crate::system::lock::{self, Holder, LifeLock};
+use crate::system::process::{self, Identity};
+use crate::system::{files, tree};
+
+/// What the names of stores in the temporary directory begin with.
+const PREFIX: &str = "ipcm-";
+/// The file that says who owns the store, locked while the owner lives.
+const OWNER: &str = ".ipcm-owner";
+/// The file that says that this implementation made the directory, and which one it made.
+const MADE: &str = ".ipcm-made";
+
+/// The second line of the owner's file.
+#[derive(Debug, Serialize, Deserialize)]
+struct Terms {
+    /// Whether the store is to go with its owner.
+    guarded: bool,
+}
+
+/// Which directory was made for the store.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Made {
+    device: u64,
+    inode: u64,
+}
+
+/// Makes a store where the options say, or under a fresh name in the temporary directory.
+pub(in crate::protocol) fn create(kind: Kind, options: &CreateOptions) -> Result<Route> {
+    if let Some(route) = &options.route {
+        return create_at(kind, route).map(|()| route.clone());
+    }
+    let temporary = std::env::temp_dir();
+    sweep_abandoned(kind, &temporary);
+    let name = format!("{PREFIX}{}-{}", process::own_pid(), files::random_suffix());
+    let path = temporary.join(name);
+    let Some(text) = path.to_str() else {
+        let detail = "the temporary directory's path is not UTF-8, and a route must be";
+        return Err(Error::new(ErrorKind::InvalidName, detail).at_path(path));
+    };
+    let route = Route::new(text)?;
+    make_directory(kind, &route)?;
+    Ok(route)
+}
+
+fn create_at(kind: Kind, route: &Route) -> Result<()> {
+    match make_directory(kind, route) {
+        Err(error) if error.kind() == ErrorKind::NameInUse => Store::open(kind, route).map(drop),
+        made => made,
+    }
+}
+
+/// Makes the directory, mode 0700. [`ErrorKind::NameInUse`] if something has the path.
+fn make_directory(kind: Kind, route: &Route) -> Result<()> {
+    let place = |error: Error| error.in_protocol(kind.protocol).on_route(route.as_str());
+    rustix::fs::mkdir(route.as_str(), Mode::RWXU).map_err(|error| match error {
+        rustix::io::Errno::EXIST => place(Error::new(ErrorKind::NameInUse, "something is at this route already")),
+        error => place(Error::system(error, "the directory of the bus cannot be made")),
+    })?;
+    let noted = Store::open(kind, route).and_then(|store| {
+        let (device, inode) = files::identity_of(store.dir())
+            .map_err(|error| store.failed(OsStr::new(MADE), "the store cannot be read", error))?;
+        let note = serde_json::to_vec(&Made { device, inode }).unwrap_or_default();
+        files::create_whole(store.dir(), OsStr::new(MADE), &note, files::Sync::Kernel)
+            .map_err(|error| store.failed(OsStr::new(MADE), "the store cannot be marked as ours", error))
+    });
+    noted.inspect_err(|_| {
+        let _ = rustix::fs::rmdir(route.as_str());
+    })
+}
+
+/// Puts this process on record as the owner.
+pub(in crate::protocol) fn hold(kind: Kind, route: &Route, guarded: bool) -> Result<Hold> {
+    let store = Store::open(kind, route)?;
+    let mut note = lock::identity_line(&Identity::own());
+    note.extend(serde_json::to_vec(&Terms { guarded }).unwrap_or_default());
+    let failed = |error| store.failed(OsStr::new(OWNER), "the owner cannot be put on record", error);
+    let (life, prepared) = LifeLock::prepare(store.dir(), &note).map_err(failed)?;
+    life.publish(store.dir(), &prepared, OsStr::new(OWNER)).map_err(failed)?;
+    Ok(Hold::new(life))
+}
+
+/// Removes a store: the whole directory where we made it, else only what belongs to a bus.
+pub(in crate::protocol) fn destroy(kind: Kind, route: &Route) -> Result<()> {
+    let store = match Store::open(kind, route) {
+        Ok(store) => store,
+        Err(error) if error.kind() == ErrorKind::NoSuchBus && !Path::new(route.as_str()).exists() => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let failed = |error| store.failed(OsStr::new(""), "the store cannot be removed", error);
+    let identity = files::identity_of(store.dir()).map_err(failed)?;
+    if made_by_us(&store, identity) {
+        return tree::remove_path(Path::new(route.as_str()), identity).map_err(failed);
+    }
+    remove_known(&store)?;
+    // Somebody else's directory goes if nothing else is in it.
+    let _ = rustix::fs::rmdir(route.as_str());
+    Ok(())
+}
+
+fn made_by_us(store: &Store, (device, inode): (u64, u64)) -> bool {
+    let note = files::read_small(store.dir(), OsStr::new(MADE), 256).ok().flatten();
+    note.and_then(|note| serde_json::from_slice::<Made>(&note).ok()) == Some(Made { device, inode })
+}
+
+/// Removes entries, the files beside them, and ours; leaves everything else in the directory.
+fn remove_known(store: &Store) -> Result<()> {
+    let names =
+        files::names(store.dir()).map_err(|error| store.failed(OsStr::new(""), "the store cannot be listed", error))?;
+    let mut known = Vec::new();
+    for name in &names {
+        let raw = name.as_bytes();
+        let pending = OsStr::from_bytes(raw.strip_suffix(b".pend").unwrap_or(raw));
+        if is_reserved(name) || Sidecar::split(pending).is_some() {
+            known.push(name);
+        } else {
+            let disk = OsStr::from_bytes(raw.strip_prefix(b"_").unwrap_or(raw));
+            if store.state(disk)?.is_some() && is_registered(store, disk)? {
+                known.push(name);
+            }
+        }
+    }
+    for name in known {
+        tree::remove(store.dir(), name)
+            .map_err(|error| store.failed(name, "a part of the store cannot be removed", error))?;
+    }
+    Ok(())
+}
+
+/// Whether a directory is a peer's entry rather than somebody's directory that happens to be here.
+fn is_registered(store: &Store, disk: &OsStr) -> Result<bool> {
+    for sidecar in Sidecar::ALL {
+        if store.has_sidecar(disk, sidecar)? {
+            return Ok(true);
+        }
+    }
+    Ok(files::stat_at(store.dir(), &super::life_name(disk)).is_ok_and(|stat| stat.is_some()))
+}
+
+/// Removes stores that a killed owner's guard could not, once nobody is alive on them. Best effort: what cannot be
+/// looked at or removed stays.
+fn sweep_abandoned(kind: Kind, temporary: &Path) {
+    let Ok(dir) = std::fs::read_dir(temporary) else { return };
+    for entry in dir.flatten() {
+        if entry.file_name().as_bytes().starts_with(PREFIX.as_bytes())
+            && let Some(route) = entry.path().to_str().and_then(|path| Route::new(path).ok())
+            && let Ok(store) = Store::open(kind, &route)
+        {
+            let _ = remove_if_abandoned(&store);
+        }
+    }
+}
+
+fn remove_if_abandoned(store: &Store) -> Result<()> {
+    let Ok(identity) = files::identity_of(store.dir()) else { return Ok(()) };
+    if !made_by_us(store, identity) || !is_abandoned(store)? {
+        return Ok(());
+    }
+    // Asked again inside, where no peer can be taking a name; then out of everybody's way in one step.
+    let _section = store.enter()?;
+    if is_abandoned(store)? {
+        let path = Path::new(store.route.as_str());
+        let aside = path.with_file_name(format!("{PREFIX}dead-{}", files::random_suffix()));
+        if std::fs::rename(path, &aside).is_ok() {
+            tree::remove_path(&aside, identity)
+                .map_err(|error| store.failed(OsStr::new(""), "an abandoned store cannot be removed", error))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the owner wanted the store to go with it, is gone, and no peer is alive.
+fn is_abandoned(store: &Store) -> Result<bool> {
+    let failed = |error| store.failed(OsStr::new(OWNER), "the owner's record cannot be read", error);
+    if !matches!(lock::holder(store.dir().as_fd(), OsStr::new(OWNER)).map_err(failed)?, Holder::Dead(_)) {
+        return Ok(false);
+    }
+    let note = files::read_small(store.dir(), OsStr::new(OWNER), 4096).map_err(failed)?.unwrap_or_default();
+    let terms = note.split(|byte| *byte == b'\n').nth(1).and_then(|line| serde_json::from_slice::<Terms>(line).ok());
+    if !terms.is_some_and(|terms| terms.guarded) {
+        return Ok(false);
+    }
+    for disk in store.entries()? {
+        if store.state(&disk)?.is_some_and(|entry| entry.state.is_alive()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A message on its way into a store.
+
+use std::cell::OnceCell;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
+use crate::message::Message;
+use crate::name::PeerName;
+use crate::serializer::Serializer;
+
+/// A message and, made once and only if the protocol asks for it, its payload.
+///
+/// Protocols that store fields take them from [`message`](Envelope::message); those that ship bytes take the
+/// [`payload`](Envelope::payload).
+///
+/// ```
+/// use ipc_manager::{Envelope, Limits, Message, serializer::Serializers};
+/// let message = Message::builder("a").to("b").content("x")?.build()?;
+/// let serializer = Serializers::standard().resolve(&"JSON".parse()?)?;
+/// let envelope = Envelope::new(&message, &*serializer, &Limits::DEFAULT)?;
+/// assert!(envelope.payload()?.starts_with(b"{"));
+/// # Ok::<(), ipc_manager::Error>(())
+/// ```
+pub struct Envelope<'a> {
+    message: &'a Message,
+    to: &'a PeerName,
+    serializer: &'a dyn Serializer,
+    limits: &'a Limits,
+    payload: OnceCell<Vec<u8>>,
+}
+
+impl<'a> Envelope<'a> {
+    /// Puts a message in an envelope.
+    ///
+    /// # Errors
+    /// [`Usage`](ErrorKind::Usage) if it has no recipient.
+    pub fn new(message: &'a Message, serializer: &'a dyn Serializer, limits: &'a Limits) -> Result<Self> {
+        let to = message.to().ok_or_else(|| Error::new(ErrorKind::Usage, "a message on its way needs a recipient"))?;
+        Ok(Self { message, to, serializer, limits, payload: OnceCell::new() })
+    }
+
+    /// The message.
+    #[must_use]
+    pub fn message(&self) -> &'a Message {
+        self.message
+    }
+
+    /// The recipient.
+    #[must_use]
+    pub fn to(&self) -> &'a PeerName {
+        self.to
+    }
+
+    /// The whole message in the serializer of the bus.
+    ///
+    /// # Errors
+    /// [`TooLarge`](ErrorKind::TooLarge) or [`Serialize`](ErrorKind::Serialize).
+    pub fn payload(&self) -> Result<&[u8]> {
+        if self.payload.get().is_none() {
+            let json = self.message.to_json(self.limits)?;
+            let mut payload = Vec::with_capacity(json.len());
+            self.serializer.encode(&json, &mut payload)?;
+            if payload.len() > self.limits.encoded_bytes {
+                let (size, limit) = (payload.len(), self.limits.encoded_bytes);
+                let detail = format!("the encoded message has {size} bytes, and the limit is {limit}");
+                return Err(Error::new(ErrorKind::TooLarge, detail).about_message(self.message.id().as_str()));
+            }
+            let _ = self.payload.set(payload);
+        }
+        Ok(self.payload.get().map_or(&[], Vec::as_slice))
+    }
+}

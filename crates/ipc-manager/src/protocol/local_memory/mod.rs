@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! LocalMemory: a bus within one process. The strictest protocol: what is not promised, it refuses, so a program that
+//! works over it rests on nothing that another protocol may lack.
+
+mod connection;
+mod store;
+
+use std::sync::Arc;
+
+use super::{
+    Capabilities, CreateOptions, Directory, Durability, Hold, NotViable, OpenOptions, Opened, Protocol, WaitMechanism,
+};
+use crate::connection_string::ProtocolName;
+use crate::error::{Error, ErrorKind, Result};
+use crate::route::Route;
+use crate::serializer::Serializer;
+
+const NAME: &str = "LocalMemory";
+/// Most unread messages of one mailbox.
+const MOST_UNREAD: usize = 10_000;
+/// Largest payload, in bytes.
+const LARGEST: usize = 1 << 20;
+
+/// The protocol; see the module.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LocalMemory;
+
+impl Protocol for LocalMemory {
+    fn name(&self) -> ProtocolName {
+        ProtocolName::new(NAME)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            automatic: false,
+            crosses_processes: false,
+            suspend: true,
+            observable: false,
+            largest_payload: Some(LARGEST),
+            most_unread: Some(MOST_UNREAD),
+            durability: Durability::Process,
+            wait: WaitMechanism::Descriptor,
+        }
+    }
+
+    fn viable(&self) -> Result<(), NotViable> {
+        Ok(())
+    }
+
+    fn create(&self, options: &CreateOptions) -> Result<Route> {
+        match &options.route {
+            None => store::create(),
+            Some(route) => {
+                let detail = "a bus in memory cannot be put at a route; leave it out";
+                Err(place(Error::new(ErrorKind::Unsupported, detail)).on_route(route.as_str()))
+            }
+        }
+    }
+
+    fn hold(&self, route: &Route, _guarded: bool) -> Result<Hold> {
+        // The store ends with the process, whoever owns it.
+        store::find(route).map(|_| Hold::none())
+    }
+
+    fn open(&self, route: &Route, options: OpenOptions) -> Result<Opened> {
+        connection::open(store::find(route)?, options)
+    }
+
+    fn observe(&self, route: &Route, serializer: Arc<dyn Serializer>) -> Result<Box<dyn Directory>> {
+        Ok(Box::new(connection::Listing::new(store::find(route)?, None, serializer)?))
+    }
+
+    fn destroy(&self, route: &Route) -> Result<()> {
+        store::forget(route);
+        Ok(())
+    }
+}
+
+fn place(error: Error) -> Error {
+    error.in_protocol(NAME)
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! MessageFiles: a directory a peer, a file a message. Easy to look at, outlives every process, needs no server.
+//! The format is in `docs/formats.md`, "MessageFiles".
+
+mod connection;
+mod layout;
+mod mailbox;
+mod outgoing;
+
+use std::sync::Arc;
+
+use super::directory_store::{self, Kind, Listing, Store};
+use super::{
+    Capabilities, CreateOptions, Directory, Durability, Hold, NotViable, OpenOptions, Opened, Protocol, WaitMechanism,
+};
+use crate::connection_string::ProtocolName;
+use crate::error::Result;
+use crate::route::Route;
+use crate::serializer::Serializer;
+use crate::system::files;
+
+const NAME: &str = "MessageFiles";
+
+const KIND: Kind = Kind { protocol: NAME, max_name: 200, is_entry: files::is_directory, unread: layout::unread };
+
+/// The protocol; see the module.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MessageFiles;
+
+impl Protocol for MessageFiles {
+    fn name(&self) -> ProtocolName {
+        ProtocolName::new(NAME)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            automatic: true,
+            crosses_processes: true,
+            suspend: true,
+            observable: true,
+            largest_payload: None,
+            most_unread: None,
+            durability: Durability::Power,
+            wait: WaitMechanism::Inotify,
+        }
+    }
+
+    fn viable(&self) -> Result<(), NotViable> {
+        let temporary = std::env::temp_dir();
+        match rustix::fs::access(&temporary, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let path = temporary.display();
+                Err(NotViable(format!("the temporary directory {path} cannot be written to: {error}")))
+            }
+        }
+    }
+
+    fn create(&self, options: &CreateOptions) -> Result<Route> {
+        directory_store::create(KIND, options)
+    }
+
+    fn hold(&self, route: &Route, guarded: bool) -> Result<Hold> {
+        directory_store::hold(KIND, route, guarded)
+    }
+
+    fn open(&self, route: &Route, options: OpenOptions) -> Result<Opened> {
+        connection::open(Store::open(KIND, route)?, options)
+    }
+
+    fn observe(&self, route: &Route, serializer: Arc<dyn Serializer>) -> Result<Box<dyn Directory>> {
+        let store = Arc::new(Store::open(KIND, route)?);
+        Ok(Box::new(Listing::new(store, None, serializer)))
+    }
+
+    fn destroy(&self, route: &Route) -> Result<()> {
+        directory_store::destroy(KIND, route)
+    }
+}

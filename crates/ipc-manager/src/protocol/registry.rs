@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which protocols there are, and which one a new bus gets.
+
+use std::sync::Arc;
+
+use super::Protocol;
+use crate::connection_string::ProtocolName;
+use crate::error::{Error, ErrorKind, Escaped, Result};
+use crate::serializer::Serializers;
+
+/// The protocols and serializers that a program knows: a plain value, no global.
+///
+/// ```
+/// use ipc_manager::Registry;
+/// let registry = Registry::standard();
+/// assert!(registry.names().contains(&"MessageFiles".to_string()));
+/// let error = registry.get("Pigeon").unwrap_err();
+/// assert_eq!(error.kind(), ipc_manager::ErrorKind::UnknownProtocol);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Registry {
+    protocols: Vec<Arc<dyn Protocol>>,
+    serializers: Serializers,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self::standard()
+    }
+}
+
+impl Registry {
+    /// Everything that is built in.
+    #[must_use]
+    pub fn standard() -> Self {
+        Self { protocols: super::standard(), serializers: Serializers::standard() }
+    }
+
+    /// Adds a protocol of the caller's, or replaces the one of that name. It is tried after those that are there.
+    #[must_use]
+    pub fn with(mut self, protocol: Arc<dyn Protocol>) -> Self {
+        self.protocols.retain(|known| known.name() != protocol.name());
+        self.protocols.push(protocol);
+        self
+    }
+
+    /// Uses these serializers instead of the standard ones.
+    #[must_use]
+    pub fn with_serializers(mut self, serializers: Serializers) -> Self {
+        self.serializers = serializers;
+        self
+    }
+
+    /// The serializers.
+    #[must_use]
+    pub fn serializers(&self) -> &Serializers {
+        &self.serializers
+    }
+
+    /// Every protocol, in the order in which they are tried.
+    pub fn protocols(&self) -> impl Iterator<Item = &Arc<dyn Protocol>> {
+        self.protocols.iter()
+    }
+
+    /// The short names of all protocols.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.protocols.iter().map(|protocol| protocol.name().short()).collect()
+    }
+
+    /// Finds a protocol by its short name, its class name, or `+Name`.
+    ///
+    /// # Errors
+    /// [`UnknownProtocol`](ErrorKind::UnknownProtocol), naming the known ones.
+    pub fn get(&self, name: &str) -> Result<&Arc<dyn Protocol>> {
+        self.find(&ProtocolName::new(name))
+    }
+
+    /// Finds a protocol by its parsed name.
+    ///
+    /// # Errors
+    /// [`UnknownProtocol`](ErrorKind::UnknownProtocol), naming the known ones.
+    pub fn find(&self, name: &ProtocolName) -> Result<&Arc<dyn Protocol>> {
+        self.protocols.iter().find(|protocol| protocol.name() == *name).ok_or_else(|| {
+            let (known, name) = (self.names().join(", "), name.short());
+            let detail = format!("there is no protocol {:?}; known are {known}", Escaped(&name).to_string());
+            Error::new(ErrorKind::UnknownProtocol, detail)
+        })
+    }
+
+    /// Picks the first protocol that works on this machine: of those named, or of all that are picked automatically.
+    ///
+    /// # Errors
+    /// [`UnknownProtocol`](ErrorKind::UnknownProtocol) for a name that nobody has, [`NotViable`](ErrorKind::NotViable)
+    /// with every candidate's reason.
+    pub fn first_viable(&self, names: &[String]) -> Result<&Arc<dyn Protocol>> {
+        let candidates: Vec<_> = if names.is_empty() {
+            self.protocols.iter().filter(|protocol| protocol.capabilities().automatic).collect()
+        } else {
+            names.iter().map(|name| self.get(name)).collect::<Result<_>>()?
+        };
+        let mut reasons = Vec::new();
+        for protocol in candidates {
+            match protocol.viable() {
+                Ok(()) => return Ok(protocol),
+                Err(reason) => reasons.push(format!("{}: {reason}", protocol.name().short())),
+            }
+        }
+        let detail = format!("no protocol works on this machine ({})", reasons.join("; "));
+        Err(Error::new(ErrorKind::NotViable, detail))
+    }
+}

@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What an implementer of a protocol writes: small, object-safe, synchronous traits without default methods.
+//!
+//! Nothing behind them waits (beyond short critical sections), retries, counts, or orders across collects; that is
+//! written once, in the client.
+
+use std::fmt;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::{Capabilities, Durability, Envelope, Inbox};
+use crate::connection_string::ProtocolName;
+use crate::error::Result;
+use crate::limits::Limits;
+use crate::message::Message;
+use crate::name::PeerName;
+use crate::route::Route;
+use crate::serializer::Serializer;
+use crate::stats::Stats;
+
+/// A way for messages to travel. Stateless: one value per kind, shared by all buses of that kind.
+pub trait Protocol: Send + Sync + fmt::Debug {
+    /// Its name in connection strings.
+    fn name(&self) -> ProtocolName;
+
+    /// What it promises.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Whether it can work on this machine, now.
+    ///
+    /// # Errors
+    /// [`NotViable`] says what is missing.
+    fn viable(&self) -> Result<(), NotViable>;
+
+    /// Makes a store, or takes the one that the options name. Nothing is left behind on an error. If the process dies
+    /// half-way, an empty store may stay.
+    ///
+    /// # Errors
+    /// What the system says, with its place.
+    fn create(&self, options: &CreateOptions) -> Result<Route>;
+
+    /// Puts on record that this process owns the store, for as long as the value lives. What a guarded owner leaves
+    /// behind when it is killed may be removed by the next [`create`](Protocol::create), once no peer is alive on it.
+    ///
+    /// # Errors
+    /// What the system says, with its place.
+    fn hold(&self, route: &Route, guarded: bool) -> Result<Hold>;
+
+    /// Joins a store under a name. A refused one has changed nothing: not the store, and not the name's holder. Others
+    /// see either no such peer or a live one. If the process dies half-way, the name can be taken again.
+    ///
+    /// # Errors
+    /// `no_such_bus`, `name_in_use`, `no_such_peer` for [`Mode::Reconnect`], `permission`, `store`.
+    fn open(&self, route: &Route, options: OpenOptions) -> Result<Opened>;
+
+    /// Looks at a store without joining it. Changes nothing.
+    ///
+    /// # Errors
+    /// `no_such_bus`, `permission`, `store`, or `unsupported` where one must join to look.
+    fn observe(&self, route: &Route, serializer: Arc<dyn Serializer>) -> Result<Box<dyn Directory>>;
+
+    /// Removes a store with all in it. That it is gone already is fine.
+    ///
+    /// # Errors
+    /// What the system says, with its place.
+    fn destroy(&self, route: &Route) -> Result<()>;
+}
+
+/// One peer on one bus.
+pub trait Connection: Send + fmt::Debug {
+    /// Stores messages in order, adding one receipt for each that is stored, and stops at the first that is not. A
+    /// message is seen whole or not at all. If the process dies half-way, those with a receipt are stored, one more may
+    /// be, and the rest are not.
+    ///
+    /// # Errors
+    /// Of the first message without a receipt: `no_such_peer`, `too_large`, `would_block`, `store`, with
+    /// [`Stored`](crate::Stored) set where it is in doubt.
+    fn deliver(&mut self, envelopes: &[Envelope<'_>], receipts: &mut Vec<Receipt>) -> Result<()>;
+
+    /// Takes at most so many messages, and so many bytes where that leaves at least one, out of the mailbox. Damaged
+    /// ones are set aside. Never waits. If the process dies half-way, only messages already in the inbox are lost.
+    ///
+    /// # Errors
+    /// Of the store as a whole, never of one message; what was taken before stays in the inbox.
+    fn collect(&mut self, most: usize, bytes: usize, inbox: &mut Inbox) -> Result<()>;
+
+    /// Whether a complete message waits.
+    ///
+    /// # Errors
+    /// Of the store as a whole.
+    fn is_ready(&mut self) -> Result<bool>;
+
+    /// Whether something is arriving that is not complete yet.
+    ///
+    /// # Errors
+    /// Of the store as a whole.
+    fn is_pending(&mut self) -> Result<bool>;
+
+    /// Puts messages back for this or a later holder of the name, as they are, in front of what came later.
+    ///
+    /// # Errors
+    /// What the system says; then none of them is stored.
+    fn put_back(&mut self, messages: &[Message]) -> Result<()>;
+
+    /// What to wait for. Level-triggered: what arrived since the last [`collect`](Connection::collect) ends the wait.
+    fn wake(&self) -> Wake<'_>;
+
+    /// The store as this peer sees it.
+    fn directory(&mut self) -> &mut dyn Directory;
+
+    /// Makes the name unreachable for senders; the mailbox can still be collected. Idempotent. If the process dies
+    /// after it, whoever reconnects finds the mailbox.
+    ///
+    /// # Errors
+    /// What the system says, with its place.
+    fn unlist(&mut self) -> Result<()>;
+
+    /// Removes the unlisted mailbox: from here on no send to it succeeds. Messages that came since the last collect
+    /// are added to the inbox.
+    ///
+    /// # Errors
+    /// What the system says, with its place.
+    fn seal(&mut self, inbox: &mut Inbox) -> Result<()>;
+
+    /// Leaves: stores the counters, and then gives the name up ([`Leave::Disconnect`], after
+    /// [`seal`](Connection::seal)) or keeps it with its mailbox ([`Leave::Suspend`]). The name is let go also where
+    /// the counters could not be stored.
+    ///
+    /// # Errors
+    /// `unsupported` for a suspend that the protocol does not offer, with nothing changed; else what the system says.
+    fn close(&mut self, leave: Leave, stats: &Stats) -> Result<()>;
+}
+
+/// Who is on a bus.
+pub trait Directory: Send + fmt::Debug {
+    /// Every name in the store but one's own, whatever its state, sorted.
+    ///
+    /// # Errors
+    /// Of the store as a whole.
+    fn peers(&mut self) -> Result<Vec<PeerRecord>>;
+
+    /// One name, one's own too. `None` if the store has no such peer.
+    ///
+    /// # Errors
+    /// Of the store as a whole.
+    fn peer(&mut self, name: &PeerName) -> Result<Option<PeerRecord>>;
+
+    /// Removes what dead peers left: registration, mailbox, statistics. Suspended and unknown ones stay. Returns the
+    /// names removed.
+    ///
+    /// # Errors
+    /// Of the store as a whole.
+    fn sweep(&mut self) -> Result<Vec<PeerName>>;
+
+    /// The counters of all who ever stored theirs.
+    ///
+    /// # Errors
+    /// Of the store as a whole; damaged counters of one peer are left out.
+    fn stats(&mut self) -> Result<Vec<(PeerName, Stats)>>;
+
+    /// Stores one's own counters.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn save_stats(&mut self, name: &PeerName, stats: &Stats) -> Result<()>;
+
+    /// Starts or stops to make [`Connection::wake`] and [`Directory::wake`] tell of peers that come and go.
+    fn watch_peers(&mut self, on: bool);
+
+    /// What to wait for while watching peers.
+    fn wake(&self) -> Wake<'_>;
+}
+
+/// Why a protocol cannot work on this machine: one sentence.
+///
+/// ```
+/// let reason = ipc_manager::NotViable("the program `initdb` is missing".into());
+/// assert!(reason.to_string().contains("initdb"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotViable(pub String);
+
+impl fmt::Display for NotViable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotViable {}
+
+/// How to make a store.
+#[derive(Debug, Clone, Default)]
+pub struct CreateOptions {
+    /// Where. Without one the protocol makes a fresh, private place.
+    pub route: Option<Route>,
+}
+
+/// Ownership of a store; given up when dropped.
+pub struct Hold(
+    #[allow(dead_code, reason = "what matters is when it is dropped")] Option<Box<dyn std::any::Any + Send>>,
+);
+
+impl Hold {
+    /// Keeps something alive for as long as the store is owned.
+    #[must_use]
+    pub fn new(kept: impl std::any::Any + Send) -> Self {
+        Self(Some(Box::new(kept)))
+    }
+
+    /// For stores that need no record of their owner.
+    #[must_use]
+    pub fn none() -> Self {
+        Self(None)
+    }
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hold")
+    }
+}
+
+/// Whether a name is taken afresh, or one taken before is continued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Take a free name, or that of a dead peer. The mailbox is empty.
+    Connect,
+    /// Take over a name with its mailbox and counters; its holder suspended or died.
+    Reconnect,
+}
+
+/// How to join a store.
+#[derive(Debug, Clone)]
+pub struct OpenOptions {
+    /// The name to join under.
+    pub name: PeerName,
+    /// Afresh, or continuing.
+    pub mode: Mode,
+    /// What payloads and counters are encoded with.
+    pub serializer: Arc<dyn Serializer>,
+    /// What is believed and what is sent.
+    pub limits: Limits,
+    /// What an acknowledged message must outlive.
+    pub durability: Durability,
+}
+
+/// A store that was joined.
+#[derive(Debug)]
+pub struct Opened {
+    /// The connection.
+    pub connection: Box<dyn Connection>,
+    /// Counters that an earlier holder of the name left.
+    pub stats: Stats,
+    /// How many unread messages of a dead holder were discarded; 0 when continuing.
+    pub discarded: usize,
+}
+
+/// What became of a message that was sent.
+///
+/// ```
+/// assert_eq!(ipc_manager::Receipt::Stored.to_string(), "stored");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Receipt {
+    /// In the mailbox of a peer that is there.
+    Delivered,
+    /// In the mailbox of a peer that is suspended or dead: it waits for whoever continues the name.
+    Stored,
+}
+
+impl fmt::Display for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Delivered => "delivered",
+            Self::Stored => "stored",
+        })
+    }
+}
+
+/// How a connection is left.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Leave {
+    /// For good.
+    Disconnect,
+    /// For a while: the mailbox stays, until the deadline if there is one.
+    Suspend {
+        /// When waiting for this peer ends.
+        until: Option<SystemTime>,
+    },
+}
+
+/// What the store says of a peer.
+///
+/// ```
+/// use ipc_manager::{PeerName, PeerRecord, PeerState};
+/// let (name, state) = (PeerName::new("b")?, PeerState::Active);
+/// let record = PeerRecord { name, pid: Some(4711), since: None, state, unread: Some(2) };
+/// assert!(record.state.is_alive());
+/// # Ok::<(), ipc_manager::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct PeerRecord {
+    /// Its name.
+    pub name: PeerName,
+    /// The process that holds or held the name, if one is on record.
+    pub pid: Option<u32>,
+    /// When that process was put on record, where the protocol can tell. Who started later is not that process.
+    pub since: Option<SystemTime>,
+    /// What it is up to.
+    pub state: PeerState,
+    /// How many messages wait for it, where the protocol can tell.
+    pub unread: Option<u64>,
+}
+
+/// What a peer is up to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum PeerState {
+    /// Its process lives, or it cannot be known.
+    Active,
+    /// It is registering: there, but no process is on record yet.
+    Starting,
+    /// It is on its way out: no longer reachable, not yet gone.
+    Leaving,
+    /// It left and keeps its mailbox.
+    Suspended {
+        /// When waiting for it ends.
+        until: Option<SystemTime>,
+    },
+    /// Its process is gone.
+    Dead,
+}
+
+impl PeerState {
+    /// Whether a process is behind the name.
+    #[must_use]
+    pub fn is_alive(self) -> bool {
+        matches!(self, Self::Active | Self::Starting | Self::Leaving)
+    }
+
+    /// Whether messages can be sent to it and it counts as a peer: alive and reachable, or suspended.
+    #[must_use]
+    pub fn is_listed(self) -> bool {
+        matches!(self, Self::Active | Self::Starting | Self::Suspended { .. })
+    }
+}
+
+impl fmt::Display for PeerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Active => "active",
+            Self::Starting => "starting",
+            Self::Leaving => "leaving",
+            Self::Suspended { .. } => "suspended",
+            Self::Dead => "dead",
+        })
+    }
+}
+
+/// What to wait for.
+#[derive(Debug, Clone)]
+pub struct Wake<'a> {
+    /// Descriptors that become readable.
+    pub descriptors: Vec<BorrowedFd<'a>>,
+    /// When to look all the same: slowly where descriptors tell, often where nothing does.
+    pub look_every: Duration,
+}

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Files by directory descriptor: never through a link, never blocking, every write checked up to the close.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, RenameFlags, Stat};
+use rustix::io::Errno;
+
+/// Opens a directory; the last component may not be a link.
+pub(crate) fn open_dir(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+/// Opens a directory within another; it may not be a link.
+pub(crate) fn open_dir_at(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(dir, name, flags, Mode::empty())?)
+}
+
+/// What a name in a directory is, without following a link. `None` if there is nothing.
+pub(crate) fn stat_at(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<Stat>> {
+    match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(crate) fn is_directory(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+}
+
+/// Whether opening a directory failed because something else, such as a link, is there.
+pub(crate) fn is_no_directory(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOTDIR | libc::ELOOP))
+}
+
+/// What opening a file of unknown origin gave.
+pub(crate) enum Untrusted {
+    Gone,
+    /// It is not a regular file, another user's, or over the limit: the reason in words.
+    Refused(&'static str),
+    TooLarge {
+        bytes: u64,
+    },
+    Content(Vec<u8>),
+}
+
+/// Reads a file that anyone may have put there: regular, not a link, ours or root's, and within the limit.
+pub(crate) fn read_untrusted(dir: BorrowedFd<'_>, name: &OsStr, limit: usize) -> io::Result<Untrusted> {
+    // Without blocking: a FIFO in the place of a file must not stop the reader.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return Ok(Untrusted::Gone),
+        Err(Errno::LOOP | Errno::MLINK) => return Ok(Untrusted::Refused("it is a symbolic link")),
+        Err(Errno::NXIO) => return Ok(Untrusted::Refused("it is a socket or a device")),
+        Err(Errno::ACCESS) => return Ok(Untrusted::Refused("it cannot be opened for reading")),
+        Err(error) => return Err(error.into()),
+    };
+    let stat = rustix::fs::fstat(&file)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Ok(Untrusted::Refused("it is not a regular file"));
+    }
+    if stat.st_uid != 0 && stat.st_uid != rustix::process::geteuid().as_raw() {
+        return Ok(Untrusted::Refused("it belongs to another user"));
+    }
+    let bytes = u64::try_from(stat.st_size).unwrap_or(0);
+    if bytes > limit as u64 {
+        return Ok(Untrusted::TooLarge { bytes });
+    }
+    let content = read_all(&file, usize::try_from(bytes).unwrap_or(limit), limit)?;
+    if content.len() > limit {
+        return Ok(Untrusted::TooLarge { bytes: content.len() as u64 });
+    }
+    Ok(Untrusted::Content(content))
+}
+
+/// Reads to the end, or to one byte past the limit.
+fn read_all(file: &OwnedFd, expected: usize, limit: usize) -> io::Result<Vec<u8>> {
+    // One byte more than expected: the end of the file shows in the same call.
+    let mut content = vec![0; expected + 1];
+    let mut filled = 0;
+    loop {
+        match rustix::io::read(file, &mut content[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        if filled > limit {
+            break;
+        }
+        if filled == content.len() {
+            content.resize(filled + 8192, 0);
+        } else if filled == expected {
+            break;
+        }
+    }
+    content.truncate(filled);
+    Ok(content)
+}
+
+/// Reads a small file of a known layout. `None` if there is none, or if it is no such file.
+pub(crate) fn read_small(dir: BorrowedFd<'_>, name: &OsStr, limit: usize) -> io::Result<Option<Vec<u8>>> {
+    match read_untrusted(dir, name, limit)? {
+        Untrusted::Content(content) => Ok(Some(content)),
+        Untrusted::Gone | Untrusted::Refused(_) | Untrusted::TooLarge { .. } => Ok(None),
+    }
+}
+
+/// How safe a written file must be before the call returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sync {
+    /// The kernel has it: it outlives every process.
+    Kernel,
+    /// The disk has it: it outlives a power cut.
+    Disk,
+}
+
+/// Creates a file of mode 0600 that must not exist, and writes it whole. On error nothing of it stays.
+pub(crate) fn create_whole(dir: BorrowedFd<'_>, name: &OsStr, content: &[u8], sync: Sync) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)?;
+    let written = write_all(&file, content)
+        .and_then(|()| if sync == Sync::Disk { Ok(rustix::fs::fsync(&file)?) } else { Ok(()) })
+        // Some file systems report a full disk only here.
+        .and_then(|()| close(file));
+    if written.is_err() {
+        let _ = rustix::fs::unlinkat(dir, name, AtFlags::empty());
+    }
+    written
+}
+
+fn close(file: OwnedFd) -> io::Result<()> {
+    use std::os::fd::IntoRawFd;
+    // SAFETY: the descriptor was owned by `file` and is given up here, once.
+    match unsafe { rustix::io::try_close(file.into_raw_fd()) } {
+        // The descriptor is closed all the same; close(2).
+        Ok(()) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn write_all(file: &OwnedFd, mut content: &[u8]) -> io::Result<()> {
+    while !content.is_empty() {
+        match rustix::io::write(file, content) {
+            Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero)),
+            Ok(count) => content = &content[count..],
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Renames within a directory; fails with `AlreadyExists` if the new name is taken.
+pub(crate) fn rename_new(dir: BorrowedFd<'_>, from: &OsStr, to: &OsStr) -> io::Result<()> {
+    match rustix::fs::renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        // Not every file system can; a link fails on a taken name just as well.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+            rustix::fs::linkat(dir, from, dir, to, AtFlags::empty())?;
+            Ok(rustix::fs::unlinkat(dir, from, AtFlags::empty())?)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Renames within a directory, over what is there.
+pub(crate) fn rename(dir: BorrowedFd<'_>, from: &OsStr, to: &OsStr) -> io::Result<()> {
+    Ok(rustix::fs::renameat(dir, from, dir, to)?)
+}
+
+/// Replaces a small file in one step: a reader sees the old or the new one, whole.
+pub(crate) fn replace(dir: BorrowedFd<'_>, name: &OsStr, content: &[u8]) -> io::Result<()> {
+    let mut pending = name.to_owned();
+    pending.push(".pend");
+    // What a dead predecessor left half-written is in the way of the exclusive creation.
+    remove_file(dir, &pending)?;
+    create_whole(dir, &pending, content, Sync::Kernel)?;
+    rename(dir, &pending, name).inspect_err(|_| {
+        let _ = remove_file(dir, &pending);
+    })
+}
+
+/// Appends to a file in one write, creating it with mode 0600.
+pub(crate) fn append(dir: BorrowedFd<'_>, name: &OsStr, content: &[u8]) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)?;
+    let before = rustix::fs::fstat(&file)?.st_size;
+    write_all(&file, content).and_then(|()| close(file)).inspect_err(|_| {
+        // Half a record would hide all that are appended later.
+        if let Ok(file) = rustix::fs::openat(dir, name, OFlags::WRONLY | OFlags::NOFOLLOW, Mode::empty()) {
+            let _ = rustix::fs::ftruncate(file, u64::try_from(before).unwrap_or(0));
+        }
+    })
+}
+
+/// Removes a file; that there is none is fine. Returns whether there was one.
+pub(crate) fn remove_file(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<bool> {
+    match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+        Ok(()) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Removes an empty directory. `Ok(false)` if it is not empty.
+pub(crate) fn remove_empty_dir(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<bool> {
+    match rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR) {
+        Ok(()) | Err(Errno::NOENT) => Ok(true),
+        Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Calls `each` with every name in a directory but `.` and `..`, and its type as far as the directory knows it, until
+/// it says stop. A descriptor of its own: the position of a shared one would be shared too.
+pub(crate) fn for_each_name(
+    dir: BorrowedFd<'_>,
+    mut each: impl FnMut(&OsStr, FileType) -> std::ops::ControlFlow<()>,
+) -> io::Result<()> {
+    let own = open_dir_at(dir, OsStr::new("."))?;
+    let mut buffer = Vec::with_capacity(32 << 10);
+    let mut entries = RawDir::new(&own, buffer.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(Errno::INTR) => continue,
+            // The directory was removed under the reader; what is gone has no names.
+            Err(Errno::NOENT) => break,
+            Err(error) => return Err(error.into()),
+        };
+        let name = entry.file_name().to_bytes();
+        if !matches!(name, b"." | b"..") && each(OsStr::from_bytes(name), entry.file_type()).is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Every name in a directory.
+pub(crate) fn names(dir: BorrowedFd<'_>) -> io::Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    for_each_name(dir, |name, _| {
+        names.push(name.to_owned());
+        std::ops::ControlFlow::Continue(())
+    })?;
+    Ok(names)
+}
+
+/// A name that nobody else has: the random bits of a UUID as 32 hex digits.
+pub(crate) fn random_suffix() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
+}
+
+/// Bytes of a name as text: each byte one character, as the reference implementation sees names on disk.
+pub(crate) fn latin1(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| char::from(*byte)).collect()
+}
+
+/// The bytes of a name on disk: one a character up to U+00FF, else UTF-8.
+pub(crate) fn name_bytes(name: &str) -> OsString {
+    let bytes: Option<Vec<u8>> = name.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
+    OsString::from_vec(bytes.unwrap_or_else(|| name.as_bytes().to_vec()))
+}
+
+/// Makes all renames in a directory outlive a power cut.
+pub(crate) fn sync_dir(dir: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(rustix::fs::fsync(dir)?)
+}
+
+/// Whether two descriptors are of the same file, and that file is still linked.
+pub(crate) fn identity_of(fd: impl AsFd) -> io::Result<(u64, u64)> {
+    let stat = rustix::fs::fstat(fd)?;
+    Ok((stat.st_dev, stat.st_ino))
+}

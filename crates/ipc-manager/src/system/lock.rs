@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Locks that say who is alive, and locks for short critical sections. Both are flock(2) on files that the reference
+//! implementation ignores; never record locks, which any close of the file drops.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::files;
+use super::poll;
+use super::process::{Alive, Identity};
+use super::{Backoff, Deadline};
+
+/// Longest content of a lock file that is believed, in bytes.
+const IDENTITY_BYTES: usize = 4096;
+
+/// Proof of life: a file that holds this process's identity, locked until this is dropped or the process ends.
+///
+/// A forked child shares the lock, so a free lock means dead, but a held one is believed only while the process named
+/// in the file lives.
+#[derive(Debug)]
+pub(crate) struct LifeLock {
+    file: OwnedFd,
+}
+
+/// What a lock file says of its holder.
+#[derive(Debug)]
+pub(crate) enum Holder {
+    /// There is no lock file.
+    None,
+    /// The holder is gone.
+    Dead(Option<Identity>),
+    /// The holder lives, or it cannot be known.
+    Alive(Option<Identity>),
+}
+
+impl LifeLock {
+    /// Prepares a locked file under a name that nobody looks at. It is published by [`LifeLock::publish`], so whoever
+    /// sees it sees it locked and complete.
+    pub(crate) fn prepare(dir: BorrowedFd<'_>, note: &[u8]) -> io::Result<(Self, OsString)> {
+        let name = OsString::from(format!(".new-{}", files::random_suffix()));
+        files::create_whole(dir, &name, note, files::Sync::Kernel)?;
+        let locked = rustix::fs::openat(dir, &name, OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+            .and_then(|file| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).map(|()| file));
+        match locked {
+            Ok(file) => Ok((Self { file }, name)),
+            Err(error) => {
+                let _ = files::remove_file(dir, &name);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Gives the prepared file its name, over that of a dead predecessor.
+    pub(crate) fn publish(&self, dir: BorrowedFd<'_>, prepared: &OsStr, name: &OsStr) -> io::Result<()> {
+        files::rename(dir, prepared, name)
+    }
+
+    /// Whether the file under this name is the one that is locked here.
+    pub(crate) fn is_at(&self, dir: BorrowedFd<'_>, name: &OsStr) -> bool {
+        let there = files::stat_at(dir, name).ok().flatten().map(|stat| (stat.st_dev, stat.st_ino));
+        there.is_some() && there == files::identity_of(&self.file).ok()
+    }
+}
+
+/// The identity that a lock file begins with: one JSON object on the first line.
+pub(crate) fn identity_line(identity: &Identity) -> Vec<u8> {
+    let mut line = serde_json::to_vec(identity).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+/// Looks at a lock file without disturbing its holder.
+pub(crate) fn holder(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<Holder> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
+        Ok(file) => file,
+        Err(Errno::NOENT | Errno::LOOP | Errno::MLINK) => return Ok(Holder::None),
+        // Another user's peer on a shared bus: its lock cannot be asked, and unknown is alive.
+        Err(Errno::ACCESS) => return Ok(Holder::Alive(None)),
+        Err(error) => return Err(error.into()),
+    };
+    let mut content = [0; IDENTITY_BYTES];
+    let length = rustix::io::pread(&file, &mut content, 0)?;
+    let line = content[..length].split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let identity: Option<Identity> = serde_json::from_slice(line).ok();
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+        // Free. Dropping the descriptor gives the lock back.
+        Ok(()) => Ok(Holder::Dead(identity)),
+        Err(Errno::WOULDBLOCK) => match identity.as_ref().map(Identity::alive) {
+            Some(Alive::No) => Ok(Holder::Dead(identity)),
+            _ => Ok(Holder::Alive(identity)),
+        },
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A lock for a short critical section among the processes on one store. Given back when dropped.
+#[derive(Debug)]
+pub(crate) struct SectionLock {
+    _file: OwnedFd,
+}
+
+impl SectionLock {
+    /// Takes the lock on a file of that name, creating it. `TimedOut` when the deadline passes first.
+    pub(crate) fn acquire(dir: BorrowedFd<'_>, name: &OsStr, deadline: Deadline) -> io::Result<Self> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)?;
+        let mut backoff = Backoff::new(std::time::Duration::from_micros(100), std::time::Duration::from_millis(10));
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Self { _file: file }),
+                Err(Errno::WOULDBLOCK) if deadline.has_passed() => return Err(io::ErrorKind::TimedOut.into()),
+                Err(Errno::WOULDBLOCK) => {
+                    poll::readable(&[], deadline.left(backoff.next()))?;
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl AsFd for LifeLock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Thin, safe calls to the operating system: processes, locks, files, watches, waiting. Every `unsafe` of the crate is
+//! in here, and nothing in here knows what a message is.
+
+pub(crate) mod bell;
+mod deadline;
+pub(crate) mod files;
+pub(crate) mod lock;
+pub(crate) mod poll;
+pub(crate) mod process;
+pub(crate) mod tree;
+pub(crate) mod watch;
+
+pub(crate) use deadline::{Backoff, Deadline};

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Waiting for descriptors: the only place where this crate sleeps.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// Why a wait ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Woken {
+    Ready,
+    TimedOut,
+    /// A signal handler ran.
+    Signal,
+}
+
+/// Waits until a descriptor is readable, a signal handler ran, or the time is over.
+pub(crate) fn readable(descriptors: &[BorrowedFd<'_>], most: Duration) -> io::Result<Woken> {
+    let mut polled: Vec<_> = descriptors.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+    let seconds = i64::try_from(most.as_secs()).unwrap_or(i64::MAX);
+    let timeout = Timespec { tv_sec: seconds, tv_nsec: most.subsec_nanos().into() };
+    match poll(&mut polled, Some(&timeout)) {
+        Ok(0) => Ok(Woken::TimedOut),
+        Ok(_) => Ok(Woken::Ready),
+        Err(rustix::io::Errno::INTR) => Ok(Woken::Signal),
+        Err(error) => Err(error.into()),
+    }
+}

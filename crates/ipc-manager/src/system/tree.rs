@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Removing a directory with all in it: by descriptor, never through a link, never onto another file system.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use rustix::fs::AtFlags;
+use rustix::io::Errno;
+
+use super::files;
+
+/// Deeper than any store of ours; what is deeper was not made by us and stays.
+const DEEPEST: usize = 16;
+
+/// Removes whatever is under a name in a directory. That there is nothing is fine.
+pub(crate) fn remove(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
+    let device = rustix::fs::fstat(dir)?.st_dev;
+    remove_at(dir, name, device, DEEPEST)
+}
+
+fn remove_at(dir: BorrowedFd<'_>, name: &OsStr, device: u64, depth: usize) -> io::Result<()> {
+    match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => return Ok(()),
+        // What unlink says of a directory; unlink(2), and POSIX has the second.
+        Err(Errno::ISDIR | Errno::PERM) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let inner = match files::open_dir_at(dir, name) {
+        Ok(inner) => inner,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if rustix::fs::fstat(&inner)?.st_dev != device || depth == 0 {
+        return Err(io::Error::other("a directory in the store was not made by the bus and is left alone"));
+    }
+    // Again where somebody put a file in meanwhile; a store in use does not win for ever.
+    for _ in 0..100 {
+        for name in files::names(inner.as_fd())? {
+            remove_at(inner.as_fd(), &name, device, depth - 1)?;
+        }
+        if files::remove_empty_dir(dir, name)? {
+            return Ok(());
+        }
+    }
+    Err(io::Error::from(Errno::NOTEMPTY))
+}
+
+/// Removes a directory with all in it by its path, if it still is the one with this device and inode number.
+pub(crate) fn remove_path(path: &Path, identity: (u64, u64)) -> io::Result<()> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let Some(name) = path.file_name() else {
+        return Err(io::Error::other("a path without a last component is never removed"));
+    };
+    // The parent may be a link, such as a temporary folder is on some systems; the directory itself may not.
+    let parent = rustix::fs::open(
+        parent,
+        rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )?;
+    match files::open_dir_at(parent.as_fd(), name) {
+        Ok(dir) if files::identity_of(&dir)? == identity => remove(parent.as_fd(), name),
+        Ok(_) => Err(io::Error::other("another directory is in its place, which is left alone")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
