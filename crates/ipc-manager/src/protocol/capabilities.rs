@@ -20,7 +20,7 @@ pub struct Capabilities {
     pub crosses_processes: bool,
     /// Whether a peer can leave and keep its mailbox.
     pub suspend: bool,
-    /// Whether several processes can look at a bus without joining it.
+    /// Whether a bus can be looked at without joining it.
     pub observable: bool,
     /// Largest payload in bytes, where the protocol itself has a limit.
     pub largest_payload: Option<usize>,

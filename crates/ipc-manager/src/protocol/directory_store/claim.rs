@@ -11,7 +11,7 @@ use crate::name::PeerName;
 use crate::protocol::{Mode, PeerState};
 use crate::serializer::Serializer;
 use crate::stats::Stats;
-use crate::system::lock::{self, Holder, LifeLock};
+use crate::system::lock::{self, LifeLock};
 use crate::system::process::{self, Identity};
 use crate::system::{files, tree};
 
@@ -74,17 +74,8 @@ fn may_take(store: &Store, name: &PeerName, disk: &OsStr, held: Option<&EntrySta
         Some((_, pid)) => in_use(format!("a live peer has that name{}", by(pid))),
         None => match files::stat_at(store.dir(), disk) {
             Ok(Some(_)) => in_use("something that is no peer's entry is in the way".into()),
-            _ => still_leaving(store, disk)
-                .map_or(Ok(()), |pid| in_use(format!("the peer of that name is just leaving{}", by(Some(pid))))),
+            _ => Ok(()),
         },
-    }
-}
-
-/// The process that removed its entry but has not let go of the name.
-fn still_leaving(store: &Store, disk: &OsStr) -> Option<u32> {
-    match lock::holder(store.dir(), &life_name(disk)) {
-        Ok(Holder::Alive(Some(identity))) => Some(identity.pid),
-        _ => None,
     }
 }
 

@@ -37,7 +37,10 @@ impl Store {
         let mut names = Vec::new();
         let listed = crate::system::files::for_each_name(self.dir(), |name, _| {
             let raw = name.as_bytes();
-            if !raw.starts_with(b".") && Sidecar::split(name).is_none() && !raw.ends_with(b".pend") {
+            // A held lock without an entry is somebody who is almost gone.
+            if let Some(disk) = raw.strip_prefix(b".live-") {
+                names.push(OsStr::from_bytes(disk).to_owned());
+            } else if !raw.starts_with(b".") && Sidecar::split(name).is_none() && !raw.ends_with(b".pend") {
                 names.push(OsStr::from_bytes(raw.strip_prefix(b"_").unwrap_or(raw)).to_owned());
             }
             ControlFlow::Continue(())

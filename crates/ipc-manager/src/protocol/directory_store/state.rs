@@ -28,11 +28,18 @@ pub(in crate::protocol) struct EntryState {
 impl Store {
     /// The state of the entry under a name on disk; `None` if there is none.
     pub(in crate::protocol) fn state(&self, disk: &OsStr) -> Result<Option<EntryState>> {
-        let Some(entry) = self.entry_of(disk)? else { return Ok(None) };
+        let entry = self.entry_of(disk)?;
         let life = life_name(disk);
         let holder = lock::holder(self.dir(), &life)
             .map_err(|error| self.failed(&life, "the lock of a peer cannot be asked", error))?;
         let pid = self.read_pid(disk)?;
+        let Some(entry) = entry else {
+            // Its mailbox is gone, but it has not stored its counters yet.
+            let Holder::Alive(identity) = holder else { return Ok(None) };
+            let known = identity.as_ref().map(|identity| identity.pid).or(pid);
+            let entry = leaving_name(disk);
+            return Ok(Some(EntryState { state: PeerState::Leaving, pid: known, identity, entry }));
+        };
         let is_leaving = entry != disk;
         let (state, pid, identity) = match (holder, pid) {
             (Holder::Alive(identity), pid) => {

@@ -35,7 +35,7 @@ impl Protocol for LocalMemory {
             automatic: false,
             crosses_processes: false,
             suspend: true,
-            observable: false,
+            observable: true,
             largest_payload: Some(LARGEST),
             most_unread: Some(MOST_UNREAD),
             durability: Durability::Process,

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Chores of this repository: `cargo xtask` lists them.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what a chore does")]
+
+mod contract;
+mod examples;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// A chore: its name, what it does, and how.
+type Chore = (&'static str, &'static str, fn(&Path, &[String]) -> Result<(), String>);
+
+const CHORES: [Chore; 4] = [
+    ("tidy", "check the house rules that no compiler checks", tidy::check),
+    ("formats-reviewed", "note in docs/formats.md that it fits the code that reads and writes", tidy::note_formats),
+    ("contract", "write docs/contract.md anew from the conformance clauses", contract::write),
+    ("examples", "run every example and compare what it prints with what its first lines say", examples::run),
+];
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let wanted = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    let Some((_, _, chore)) = CHORES.iter().find(|(name, ..)| *name == wanted) else {
+        eprintln!("usage: cargo xtask CHORE\n");
+        for (name, what, _) in CHORES {
+            eprintln!("  {name:<18} {what}");
+        }
+        return ExitCode::from(2);
+    };
+    match chore(&root(), &rest) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{wanted}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The top of the repository.
+fn root() -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().unwrap_or(own).to_path_buf()
+}
