@@ -63,7 +63,7 @@ pub use message::{Content, Message, MessageBuilder, MessageId, Stamp};
 pub use name::PeerName;
 pub use protocol::{
     Capabilities, Connection, CreateOptions, Damaged, Directory, Durability, Envelope, Hold, Inbox, Leave, Mode,
-    NotViable, OpenOptions, Opened, PeerRecord, PeerState, Protocol, Receipt, Registry, WaitMechanism, Wake,
+    NotViable, OpenOptions, Opened, PeerRecord, PeerState, Protocol, Receipt, Registry, WaitMechanism, Wake, Wanted,
 };
 pub use route::Route;
 pub use serializer::{Serializer, SerializerSpec};

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::charge::Charge;
+use super::charge::{Charge, Stage, Terms};
 use super::{Signal, Spawn, on_signal};
 use crate::connection_string::ConnectionString;
 use crate::error::{Error, ErrorKind, Result};
@@ -161,22 +161,16 @@ impl SpawnBuilder {
         let spec = registry.serializers().resolve(&spec)?.spec().clone();
         let options = CreateOptions { route: self.route.as_deref().map(Route::new).transpose()? };
         let route = protocol.create(&options)?;
-        let hold = protocol.hold(&route, self.guard).inspect_err(|_| {
+        let hold = protocol.hold(&route, self.guard, None).inspect_err(|_| {
             if self.route.is_none() {
                 let _ = protocol.destroy(&route);
             }
         })?;
         let info = ConnectionString::new(protocol.name(), spec, route);
-        let charge = Charge {
-            info: info.clone(),
-            signal: self.signal,
-            peer_timeout: self.peer_timeout,
-            hold: Some(hold),
-            is_over: false,
-            registry,
-        };
+        let terms = Terms { info: info.clone(), signal: self.signal, peer_timeout: self.peer_timeout, registry };
+        let charge = Charge { terms, guard: self.guard, hold: Some(hold), stage: Stage::Running };
         let charge = Arc::new(Mutex::new(charge));
-        let bus = Spawn { charge, info, guard: self.guard, audit: self.audit, pid: own_pid() };
+        let bus = Spawn { charge, info, audit: self.audit, pid: own_pid() };
         if self.guard && self.guard_on_signals {
             on_signal::guard(&bus.charge)?;
         }

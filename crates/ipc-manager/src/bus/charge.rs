@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the owner of a bus has in its charge, and the steps of ending it.
 
-use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::json;
@@ -12,7 +12,6 @@ use crate::connection_string::ConnectionString;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::PeerName;
 use crate::protocol::{Directory, Hold, Registry};
-use crate::stats::Stats;
 use crate::system::{Deadline, process};
 
 /// How long a shutdown waits for peers unless something else was said.
@@ -20,20 +19,92 @@ const PEER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Says so for all buses of a process, in seconds.
 const PEER_TIMEOUT_VARIABLE: &str = "IPC_MANAGER_SPAWN_PEER_TIMEOUT";
 
-/// A bus in somebody's charge.
+/// A bus in somebody's charge. It is locked for moments only, never while peers are waited for: the guard on signals
+/// needs it, too.
 #[derive(Debug)]
 pub(super) struct Charge {
+    pub(super) terms: Terms,
+    /// Whether the bus ends with its owner.
+    pub(super) guard: bool,
+    /// The record that this process owns the store; none for one that was adopted.
+    pub(super) hold: Option<Hold>,
+    pub(super) stage: Stage,
+}
+
+/// How far the end of a bus has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Running,
+    /// Peers have been or are being asked to end.
+    Ending,
+    /// The store was removed.
+    Over,
+}
+
+/// What is needed to do something with a bus.
+#[derive(Debug, Clone)]
+pub(super) struct Terms {
     pub(super) info: ConnectionString,
     pub(super) registry: Registry,
     pub(super) signal: Option<Signal>,
     pub(super) peer_timeout: Option<Duration>,
-    /// The record that this process owns the store.
-    pub(super) hold: Option<Hold>,
-    /// The store was removed, or is no longer this process's business.
-    pub(super) is_over: bool,
+}
+
+pub(super) fn lock(charge: &Mutex<Charge>) -> MutexGuard<'_, Charge> {
+    charge.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends a bus: terminate, wait, audit, remove. One that somebody else ended or removed has ended.
+pub(super) fn shutdown(charge: &Mutex<Charge>) -> Result<Audit> {
+    let (terms, before) = {
+        let mut charge = lock(charge);
+        (charge.terms.clone(), std::mem::replace(&mut charge.stage, Stage::Ending))
+    };
+    let ended = match before {
+        Stage::Over => {
+            lock(charge).stage = Stage::Over;
+            return Ok(Audit::default());
+        }
+        // Another thread has asked the peers; who waits for them finds the store gone.
+        Stage::Ending => Ok(Audit::default()),
+        Stage::Running => terms.end_peers(),
+    };
+    if let Err(error) = &ended
+        && error.kind() == ErrorKind::NameInUse
+    {
+        // Somebody is called like the owner, so nothing was done.
+        lock(charge).stage = Stage::Running;
+        return ended;
+    }
+    // The store goes in any case: whoever is left gets an error that says so.
+    lock(charge).remove()?;
+    match ended {
+        Err(error) if error.kind() == ErrorKind::NoSuchBus => Ok(Audit::default()),
+        ended => ended,
+    }
 }
 
 impl Charge {
+    /// Removes the store and nothing else.
+    pub(super) fn remove(&mut self) -> Result<()> {
+        let protocol = self.terms.registry.find(self.terms.info.protocol())?;
+        protocol.destroy(self.terms.info.route())?;
+        self.stage = Stage::Over;
+        self.hold = None;
+        Ok(())
+    }
+
+    /// Puts on record how things are now, where there is a record.
+    pub(super) fn hold_anew(&mut self) -> Result<()> {
+        if let Some(hold) = self.hold.take() {
+            let protocol = self.terms.registry.find(self.terms.info.protocol())?;
+            self.hold = Some(protocol.hold(self.terms.info.route(), self.guard, Some(hold))?);
+        }
+        Ok(())
+    }
+}
+
+impl Terms {
     pub(super) fn connect_owner(&self) -> Result<Client> {
         Client::builder(OWNER_NAME, &self.info).registry(self.registry.clone()).connect()
     }
@@ -93,7 +164,7 @@ impl Charge {
 
     /// Compares the counters of all: from the store, and of this process's clients as they are now.
     pub(super) fn audit(&self, directory: &mut dyn Directory) -> Result<Audit> {
-        let mut all: BTreeMap<PeerName, Stats> = directory.stats()?.into_iter().collect();
+        let mut all: std::collections::BTreeMap<_, _> = directory.stats()?.into_iter().collect();
         all.extend(local_clients_on(self.info.route()).into_iter().map(|client| (client.name, client.stats)));
         Ok(Audit::of(&all))
     }
@@ -105,53 +176,25 @@ impl Charge {
         protocol.observe(self.info.route(), serializer)
     }
 
-    /// Ends the bus: terminate, wait, audit, remove. A bus that somebody else removed has ended.
-    pub(super) fn shutdown(&mut self) -> Result<Audit> {
-        let mut owner = match self.connect_owner() {
-            Ok(owner) => owner,
-            Err(error) if error.kind() == ErrorKind::NoSuchBus => {
-                self.is_over = true;
-                return Ok(Audit::default());
+    fn end_peers(&self) -> Result<Audit> {
+        let mut owner = self.connect_owner()?;
+        let ended = self.terminate(&mut owner).and_then(|()| {
+            let remaining = self.wait(&mut owner, None)?;
+            if !remaining.is_empty() {
+                let names: Vec<_> = remaining.iter().map(PeerName::as_str).collect();
+                log::warn!("still on the bus that is being removed: {}", names.join(", "));
             }
-            Err(error) => return Err(error),
-        };
-        let ended = self.end_peers(&mut owner);
+            Ok(self.audit(owner.directory())?.with_remaining(remaining))
+        });
         if let Err(error) = owner.disconnect_with(|_| ()) {
             log::warn!("the owner's client could not leave in good order: {error}");
         }
-        drop(owner);
-        // The store goes in any case: whoever is left gets an error that says so.
-        self.remove()?;
         ended
     }
 
-    fn end_peers(&self, owner: &mut Client) -> Result<Audit> {
-        self.terminate(owner)?;
-        let remaining = self.wait(owner, None)?;
-        if !remaining.is_empty() {
-            let names: Vec<_> = remaining.iter().map(PeerName::as_str).collect();
-            log::warn!("still on the bus that is being removed: {}", names.join(", "));
-        }
-        let mut all = owner.all_stats()?;
-        all.extend(local_clients_on(self.info.route()).into_iter().map(|client| (client.name, client.stats)));
-        Ok(Audit::of(&all).with_remaining(remaining))
-    }
-
-    /// Removes the store and nothing else.
-    pub(super) fn remove(&mut self) -> Result<()> {
-        let protocol = self.registry.find(self.info.protocol())?;
-        protocol.destroy(self.info.route())?;
-        self.is_over = true;
-        self.hold = None;
-        Ok(())
-    }
-
-    /// Refuses what is asked of a bus that has ended.
-    pub(super) fn check(&self, operation: &'static str) -> Result<()> {
-        if self.is_over {
-            let error = Error::new(ErrorKind::NoSuchBus, "the bus was shut down");
-            return Err(error.during(operation).on_route(self.info.route().as_str()));
-        }
-        Ok(())
+    /// An error that the bus has ended.
+    pub(super) fn over(&self, operation: &'static str) -> Error {
+        let error = Error::new(ErrorKind::NoSuchBus, "the bus was shut down");
+        error.during(operation).on_route(self.info.route().as_str())
     }
 }

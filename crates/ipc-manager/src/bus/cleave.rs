@@ -70,13 +70,8 @@ impl Spawn {
         }
         self.pid = process::own_pid();
         let mut charge = self.charge();
-        let held = charge
-            .registry
-            .find(charge.info.protocol())
-            .and_then(|protocol| protocol.hold(charge.info.route(), self.guard));
-        match held {
-            Ok(hold) => charge.hold = Some(hold),
-            Err(_) => process::exit_now(1),
+        if charge.hold_anew().is_err() {
+            process::exit_now(1);
         }
         drop(charge);
         if teller.write_all(self.pid.to_string().as_bytes()).is_err() {

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::charge::Charge;
+use super::charge::{self, Charge, Stage};
 use crate::error::{Error, Result};
+use crate::system::process;
 
 static GUARDED: Mutex<Vec<Weak<Mutex<Charge>>>> = Mutex::new(Vec::new());
 static IS_LISTENING: Mutex<bool> = Mutex::new(false);
@@ -29,6 +30,8 @@ fn listen() -> Result<()> {
     }
     let failed = |error: std::io::Error| Error::system(error, "signals cannot be listened for");
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
+    // A forked child inherits the handlers, but not the thread.
+    [SIGINT, SIGTERM].into_iter().try_for_each(process::end_forked_child_by).map_err(failed)?;
     std::thread::Builder::new()
         .name("ipc-manager-signals".into())
         .spawn(move || {
@@ -45,11 +48,12 @@ fn listen() -> Result<()> {
 fn end_all() {
     let guarded = std::mem::take(&mut *GUARDED.lock().unwrap_or_else(PoisonError::into_inner));
     for charge in guarded.iter().filter_map(Weak::upgrade) {
-        // Held by whoever is ending the bus already; then it is over afterwards.
-        let mut charge = charge.lock().unwrap_or_else(PoisonError::into_inner);
-        if !charge.is_over
-            && let Err(error) = charge.shutdown()
-        {
+        let is_due = {
+            let charge = charge::lock(&charge);
+            charge.guard && charge.stage != Stage::Over
+        };
+        // One that another thread is ending already loses its store at once; its peers have been asked.
+        if is_due && let Err(error) = charge::shutdown(&charge) {
             log::warn!("the bus could not be ended in good order: {error}");
         }
     }

@@ -2,10 +2,10 @@
 //! The owner of a bus.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use super::charge::Charge;
+use super::charge::{self, Charge, Stage, Terms};
 use super::{Audit, Signal, SpawnBuilder};
 use crate::client::Client;
 use crate::connection_string::{ConnectionString, ProtocolName};
@@ -48,7 +48,6 @@ pub fn spawn() -> Result<Spawn> {
 pub struct Spawn {
     pub(super) charge: Arc<Mutex<Charge>>,
     pub(super) info: ConnectionString,
-    pub(super) guard: bool,
     pub(super) audit: bool,
     pub(super) pid: u32,
 }
@@ -73,12 +72,14 @@ impl Spawn {
     /// # Errors
     /// As [`adopt`](Spawn::adopt).
     pub fn adopt_with(info: &ConnectionString, registry: Registry) -> Result<Self> {
-        registry.serializers().resolve(info.serializer()).map_err(|error| error.during("adopt"))?;
-        let hold = registry.find(info.protocol()).and_then(|protocol| protocol.hold(info.route(), false));
-        let hold = Some(hold.map_err(|error| error.during("adopt"))?);
-        let info = info.clone();
-        let charge = Charge { info: info.clone(), registry, signal: None, peer_timeout: None, hold, is_over: false };
-        Ok(Self { charge: Arc::new(Mutex::new(charge)), info, guard: false, audit: false, pid: own_pid() })
+        let terms = Terms { info: info.clone(), registry, signal: None, peer_timeout: None };
+        match terms.observe() {
+            Err(error) if error.kind() != ErrorKind::Unsupported => return Err(error.during("adopt")),
+            _ => {}
+        }
+        // Whoever is on record as its owner stays so.
+        let charge = Charge { terms, guard: false, hold: None, stage: Stage::Running };
+        Ok(Self { charge: Arc::new(Mutex::new(charge)), info: info.clone(), audit: false, pid: own_pid() })
     }
 
     /// The connection string.
@@ -108,12 +109,18 @@ impl Spawn {
     /// Whether dropping this shuts the bus down.
     #[must_use]
     pub fn is_guarded(&self) -> bool {
-        self.guard
+        self.charge().guard
     }
 
     /// Changes whether dropping this shuts the bus down.
-    pub fn set_guard(&mut self, guard: bool) {
-        self.guard = guard;
+    ///
+    /// # Errors
+    /// What the store says if the change cannot be put on record.
+    pub fn set_guard(&mut self, guard: bool) -> Result<()> {
+        self.check("set_guard")?;
+        let mut charge = self.charge();
+        charge.guard = guard;
+        charge.hold_anew().map_err(|error| error.during("set_guard"))
     }
 
     /// The process that owns the bus.
@@ -125,17 +132,17 @@ impl Spawn {
     /// The signal that peers are sent when the bus ends.
     #[must_use]
     pub fn signal(&self) -> Option<Signal> {
-        self.charge().signal
+        self.charge().terms.signal
     }
 
     /// Changes the signal that peers are sent when the bus ends.
     pub fn set_signal(&mut self, signal: Option<Signal>) {
-        self.charge().signal = signal;
+        self.charge().terms.signal = signal;
     }
 
     /// Changes how long [`wait`](Spawn::wait) and [`shutdown`](Spawn::shutdown) wait for peers by default.
     pub fn set_peer_timeout(&mut self, timeout: Duration) {
-        self.charge().peer_timeout = Some(timeout);
+        self.charge().terms.peer_timeout = Some(timeout);
     }
 
     /// Joins the own bus under a name.
@@ -143,7 +150,7 @@ impl Spawn {
     /// # Errors
     /// As [`connect`](crate::connect()).
     pub fn connect(&self, name: &str) -> Result<Client> {
-        Client::builder(name, &self.info).registry(self.charge().registry.clone()).connect()
+        Client::builder(name, &self.info).registry(self.terms().registry).connect()
     }
 
     /// Continues a name on the own bus.
@@ -151,7 +158,7 @@ impl Spawn {
     /// # Errors
     /// As [`reconnect`](crate::reconnect()).
     pub fn reconnect(&self, name: &str) -> Result<Client> {
-        Client::builder(name, &self.info).registry(self.charge().registry.clone()).reconnect()
+        Client::builder(name, &self.info).registry(self.terms().registry).reconnect()
     }
 
     /// Asks all peers to end: by the signal if one is set, and by a message whose content is `{"terminate":1}`.
@@ -159,7 +166,7 @@ impl Spawn {
     /// # Errors
     /// [`WrongProcess`](ErrorKind::WrongProcess), and what the store says.
     pub fn terminate(&mut self) -> Result<()> {
-        self.with_owner("terminate", |charge, owner| charge.terminate(owner))
+        self.with_owner("terminate", |terms, owner| terms.terminate(owner))
     }
 
     /// Waits until no other process is on the bus, so long at most; returns the names of those that still are. Clients
@@ -171,7 +178,7 @@ impl Spawn {
     /// # Errors
     /// [`WrongProcess`](ErrorKind::WrongProcess), and what the store says.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<Vec<PeerName>> {
-        self.with_owner("wait", |charge, owner| charge.wait(owner, timeout))
+        self.with_owner("wait", |terms, owner| terms.wait(owner, timeout))
     }
 
     /// Compares what was sent with what was read, as far as peers have written their counters.
@@ -180,12 +187,11 @@ impl Spawn {
     /// [`WrongProcess`](ErrorKind::WrongProcess), and what the store says.
     pub fn audit(&mut self) -> Result<Audit> {
         self.check("audit")?;
-        let charge = self.charge();
-        let audited = charge.observe().and_then(|mut directory| charge.audit(&mut *directory));
-        drop(charge);
+        let terms = self.terms();
+        let audited = terms.observe().and_then(|mut directory| terms.audit(&mut *directory));
         match audited {
             Err(error) if error.kind() == ErrorKind::Unsupported => {
-                self.with_owner("audit", |charge, owner| charge.audit(owner.directory()))
+                self.with_owner("audit", |terms, owner| terms.audit(owner.directory()))
             }
             audited => audited.map_err(|error| error.during("audit")),
         }
@@ -198,7 +204,7 @@ impl Spawn {
     /// and what the store says. That counters do not add up is no error: the audit says so.
     pub fn shutdown(&mut self) -> Result<Audit> {
         self.check("shutdown")?;
-        self.charge().shutdown().map_err(|error| error.during("shutdown"))
+        charge::shutdown(&self.charge).map_err(|error| error.during("shutdown"))
     }
 
     /// Removes the store, whoever is on it. A second time is fine and does nothing.
@@ -208,29 +214,30 @@ impl Spawn {
     pub fn unspawn(&mut self) -> Result<()> {
         self.check_process("unspawn")?;
         let mut charge = self.charge();
-        if charge.is_over { Ok(()) } else { charge.remove().map_err(|error| error.during("unspawn")) }
+        if charge.stage == Stage::Over { Ok(()) } else { charge.remove().map_err(|error| error.during("unspawn")) }
     }
 
-    fn with_owner<T>(
-        &self,
-        operation: &'static str,
-        work: impl FnOnce(&Charge, &mut Client) -> Result<T>,
-    ) -> Result<T> {
+    fn with_owner<T>(&self, operation: &'static str, work: impl FnOnce(&Terms, &mut Client) -> Result<T>) -> Result<T> {
         self.check(operation)?;
-        let charge = self.charge();
-        let mut owner = charge.connect_owner().map_err(|error| error.during(operation))?;
-        let done = work(&charge, &mut owner).map_err(|error| error.during(operation));
+        let terms = self.terms();
+        let mut owner = terms.connect_owner().map_err(|error| error.during(operation))?;
+        let done = work(&terms, &mut owner).map_err(|error| error.during(operation));
         let left = owner.disconnect_with(|_| ());
         done.and_then(|done| left.map(|()| done))
     }
 
     pub(super) fn charge(&self) -> MutexGuard<'_, Charge> {
-        self.charge.lock().unwrap_or_else(PoisonError::into_inner)
+        charge::lock(&self.charge)
+    }
+
+    fn terms(&self) -> Terms {
+        self.charge().terms.clone()
     }
 
     fn check(&self, operation: &'static str) -> Result<()> {
         self.check_process(operation)?;
-        self.charge().check(operation)
+        let charge = self.charge();
+        if charge.stage == Stage::Over { Err(charge.terms.over(operation)) } else { Ok(()) }
     }
 
     pub(super) fn check_process(&self, operation: &'static str) -> Result<()> {
@@ -244,14 +251,17 @@ impl Spawn {
 
 impl Drop for Spawn {
     fn drop(&mut self) {
-        if self.pid != own_pid() || !self.guard {
+        if self.pid != own_pid() {
             return;
         }
-        let mut charge = self.charge();
-        if charge.is_over {
+        let is_due = {
+            let charge = self.charge();
+            charge.guard && charge.stage == Stage::Running
+        };
+        if !is_due {
             return;
         }
-        match charge.shutdown() {
+        match charge::shutdown(&self.charge) {
             Ok(audit) if self.audit && !audit.is_balanced() => {
                 log::warn!("messages do not add up on {}: {audit}", self.info.route());
             }
@@ -271,7 +281,7 @@ impl fmt::Debug for Spawn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Spawn")
             .field("info", &self.info)
-            .field("guard", &self.guard)
+            .field("guard", &self.is_guarded())
             .field("pid", &self.pid)
             .finish_non_exhaustive()
     }

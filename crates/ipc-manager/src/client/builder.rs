@@ -110,6 +110,7 @@ impl ClientBuilder {
     }
 
     fn open(&self, mode: Mode) -> Result<Client> {
+        self.limits.check()?;
         let standard;
         let registry = match &self.registry {
             Some(registry) => registry,

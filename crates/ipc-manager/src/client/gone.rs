@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::name::PeerName;
-use crate::protocol::{Connection, Directory, Envelope, Inbox, Leave, PeerRecord, Receipt, Wake};
+use crate::protocol::{Connection, Directory, Envelope, Inbox, Leave, PeerRecord, Receipt, Wake, Wanted};
 use crate::stats::Stats;
 
 /// See the module. Every call is an error.
@@ -38,7 +38,7 @@ impl Connection for Gone {
         gone()
     }
 
-    fn wake(&self) -> Wake<'_> {
+    fn wake(&self, _: Wanted) -> Wake<'_> {
         Wake { descriptors: vec![], look_every: Duration::MAX }
     }
 

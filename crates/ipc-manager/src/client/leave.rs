@@ -52,8 +52,8 @@ impl Client {
     /// [`reconnect`](crate::reconnect) continues it.
     ///
     /// # Errors
-    /// [`Unsupported`](ErrorKind::Unsupported) if the protocol cannot, and then nothing has changed; else what the
-    /// store says, and then the client has left.
+    /// [`Unsupported`](ErrorKind::Unsupported) if the protocol cannot, else what the store says. The client is still
+    /// connected then.
     pub fn suspend(&mut self, suspend: Suspend) -> Result<()> {
         self.checked("suspend")?;
         if !self.capabilities.suspend {
@@ -62,8 +62,9 @@ impl Client {
         }
         let stats = self.registered.stats_to_store();
         let closed = self.connection.close(Leave::Suspend { until: suspend.until }, &stats);
+        closed.map_err(|error| error.during("suspend"))?;
         self.has_left();
-        closed.map_err(|error| error.during("suspend"))
+        Ok(())
     }
 
     /// Leaves the bus for good. A second time is fine and does nothing.
@@ -82,13 +83,17 @@ impl Client {
             });
             unread.extend(messages);
         });
-        left.map_err(|error| error.during("disconnect"))?;
-        if unread.is_empty() {
-            return Ok(());
-        }
-        let detail = format!("{} unread messages were waiting", unread.len());
-        let error = Error::new(ErrorKind::UnreadMessages, detail).during("disconnect");
-        Err(error.about_peer(self.name.as_str()).on_route(self.info.route().as_str()).with_messages(unread))
+        let error = match left {
+            Ok(()) if unread.is_empty() => return Ok(()),
+            Ok(()) => {
+                let detail = format!("{} unread messages were waiting", unread.len());
+                let error = Error::new(ErrorKind::UnreadMessages, detail);
+                error.about_peer(self.name.as_str()).on_route(self.info.route().as_str())
+            }
+            // Whatever else went wrong, what was taken out of the mailbox is the caller's.
+            Err(error) => error,
+        };
+        Err(error.during("disconnect").with_messages(unread))
     }
 
     /// Leaves the bus for good; unread messages go to the handler, in batches, in order, and count as read. Requests to
@@ -105,6 +110,11 @@ impl Client {
             Err(error) if error.kind() == ErrorKind::Disconnected => return Ok(()),
             checked => checked?,
         }
+        match self.connection.unlist() {
+            // Nothing has happened yet, so it can be tried again.
+            Err(error) if error.kind() != ErrorKind::NoSuchBus => return Err(error),
+            _ => {}
+        }
         let left = self.drain_and_close(unread);
         self.has_left();
         match left {
@@ -115,7 +125,6 @@ impl Client {
     }
 
     fn drain_and_close(&mut self, unread: &mut dyn FnMut(&mut Self, Vec<Message>)) -> Result<()> {
-        self.connection.unlist()?;
         loop {
             let messages = self.take("disconnect", self.limits.batch_messages)?;
             if messages.is_empty() {

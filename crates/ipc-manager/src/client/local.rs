@@ -25,7 +25,16 @@ struct Inner {
     stats: Stats,
     /// What the counters in the store were when this client began, unless it continues them.
     carried: Stats,
-    last_used_on: ThreadId,
+    last_used_on: (ThreadId, Weak<()>),
+}
+
+thread_local! {
+    /// Gone when the thread is.
+    static THREAD: Arc<()> = Arc::new(());
+}
+
+fn this_thread() -> (ThreadId, Weak<()>) {
+    (thread::current().id(), THREAD.try_with(Arc::downgrade).unwrap_or_default())
 }
 
 /// A client's entry in the list; taken out when dropped.
@@ -34,7 +43,7 @@ pub(super) struct Registered(Arc<Shared>);
 
 impl Registered {
     pub(super) fn new(route: &Route, name: &PeerName, stats: Stats, carried: Stats) -> Self {
-        let inner = Mutex::new(Inner { stats, carried, last_used_on: thread::current().id() });
+        let inner = Mutex::new(Inner { stats, carried, last_used_on: this_thread() });
         let shared = Arc::new(Shared { pid: own_pid(), route: route.clone(), name: name.clone(), inner });
         let mut clients = clients();
         clients.retain(|client| client.strong_count() > 0);
@@ -61,7 +70,7 @@ impl Registered {
 
     /// Notes that the client is used on this thread.
     pub(super) fn touch(&self) {
-        self.inner().last_used_on = thread::current().id();
+        self.inner().last_used_on = this_thread();
     }
 
     /// Takes the client off the list: it has left.
@@ -108,7 +117,7 @@ pub(crate) struct LocalClient {
     pub(crate) name: PeerName,
     /// Its counters, as they would be stored now.
     pub(crate) stats: Stats,
-    /// Whether this thread was the last to use it: then waiting on this thread for its end is in vain.
+    /// Whether this thread was the last to use it, or one that has ended: then waiting for its end is in vain.
     pub(crate) is_of_this_thread: bool,
 }
 
@@ -117,7 +126,9 @@ pub(crate) fn local_clients_on(route: &Route) -> Vec<LocalClient> {
     let here = thread::current().id();
     let known = on_route(route).into_iter().map(|client| {
         let inner = client.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_of_this_thread = inner.last_used_on == here;
+        let (thread, is_running) = &inner.last_used_on;
+        // Where that thread has ended, nobody else but this one can be about to use it.
+        let is_of_this_thread = *thread == here || is_running.strong_count() == 0;
         LocalClient { name: client.name.clone(), stats: inner.to_store(), is_of_this_thread }
     });
     known.collect()

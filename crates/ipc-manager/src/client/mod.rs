@@ -23,7 +23,7 @@ use crate::connection_string::ConnectionString;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::name::PeerName;
-use crate::protocol::{Capabilities, Connection, Damaged, Wake};
+use crate::protocol::{Capabilities, Connection, Damaged, Wake, Wanted};
 use crate::serializer::Serializer;
 use crate::stats::Stats;
 use crate::system::process::own_pid;
@@ -141,7 +141,7 @@ impl Client {
     /// [`Disconnected`](ErrorKind::Disconnected), [`WrongProcess`](ErrorKind::WrongProcess).
     pub fn wake(&self) -> Result<Wake<'_>> {
         self.check("wake")?;
-        Ok(self.connection.wake())
+        Ok(self.connection.wake(Wanted::MESSAGES))
     }
 
     /// The store as this client sees it, for what the owner of a bus asks.

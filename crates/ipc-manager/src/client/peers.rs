@@ -7,7 +7,7 @@ use super::Client;
 use super::wait::Wait;
 use crate::error::Result;
 use crate::name::PeerName;
-use crate::protocol::{PeerRecord, PeerState};
+use crate::protocol::{PeerRecord, PeerState, Wanted};
 use crate::system::{Backoff, Deadline};
 
 /// The first and the longest pause between two looks at the peers: a peer that is killed makes no event.
@@ -70,12 +70,10 @@ impl Client {
         let mut pauses = Backoff::new(FIRST_LOOK, LONGEST_PAUSE);
         let mut ask = || {
             loop {
-                // Listing takes note of the change that woke us, before looking.
-                self.all_peers()?;
                 if is_so(self)? {
                     return Ok(true);
                 }
-                if self.sleep_at_most(deadline, pauses.next())? == Some(Wait::Timeout) {
+                if self.sleep(Wanted::PEERS, deadline, pauses.next())? == Some(Wait::Timeout) {
                     return Ok(false);
                 }
             }

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use super::Client;
-use super::wait::Wait;
+use super::wait::{LONGEST_SLEEP, Wait};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
-use crate::protocol::{Damaged, Inbox};
+use crate::protocol::{Damaged, Inbox, Wanted};
 use crate::system::Deadline;
 
 /// Most reports of damaged messages that are kept for whoever asks.
@@ -100,7 +100,8 @@ impl Client {
             if let Some(message) = self.take(operation, 1)?.into_iter().next() {
                 return Ok(message);
             }
-            if self.sleep(deadline).map_err(|error| error.during(operation))? == Some(Wait::Timeout) {
+            let slept = self.sleep(Wanted::MESSAGES, deadline, LONGEST_SLEEP);
+            if slept.map_err(|error| error.during(operation))? == Some(Wait::Timeout) {
                 let waited = timeout.unwrap_or_default();
                 let error = Error::new(ErrorKind::Timeout, format!("no message came within {waited:?}"));
                 return Err(error.during(operation).about_peer(self.name.as_str()));

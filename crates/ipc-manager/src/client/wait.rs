@@ -7,12 +7,12 @@ use std::time::{Duration, SystemTime};
 use super::Client;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::PeerName;
-use crate::protocol::PeerState;
+use crate::protocol::{PeerState, Wanted};
 use crate::system::Deadline;
 use crate::system::poll::{self, Woken};
 
 /// Longest sleep where neither a deadline nor the protocol says anything.
-const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+pub(super) const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 /// How often to look whether an awaited peer died where only its end could tell.
 const LOOK_FOR_DEATH: Duration = Duration::from_millis(200);
 
@@ -29,7 +29,7 @@ const LOOK_FOR_DEATH: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Wait {
-    /// A message is there to be taken.
+    /// A message is there to be taken, or something that looks like one until it is read.
     Message,
     /// The time is over.
     Timeout,
@@ -153,7 +153,8 @@ impl Client {
                 return Ok(Wait::PeerGone(name.clone()));
             }
             let most = if wanted.gone.is_some() { LOOK_FOR_DEATH } else { LONGEST_SLEEP };
-            if let Some(ended) = self.sleep_at_most(deadline, most)? {
+            let for_what = Wanted { messages: wanted.message, peers: wanted.peer_changes || wanted.gone.is_some() };
+            if let Some(ended) = self.sleep(for_what, deadline, most)? {
                 return Ok(ended);
             }
         }
@@ -169,25 +170,21 @@ impl Client {
     }
 
     fn is_gone(&mut self, name: &PeerName) -> Result<bool> {
-        // Asking all also takes note of the change that woke us.
-        let peers = self.connection.directory().peers()?;
-        Ok(match peers.into_iter().find(|peer| peer.name == *name).map(|peer| peer.state) {
+        Ok(match self.connection.directory().peer(name)?.map(|peer| peer.state) {
             None | Some(PeerState::Dead) => true,
             Some(PeerState::Suspended { until }) => until.is_some_and(|until| until <= SystemTime::now()),
             Some(_) => false,
         })
     }
 
-    /// Sleeps until something may have changed. Returns what ends a wait: the deadline or a signal.
-    pub(super) fn sleep(&mut self, deadline: Deadline) -> Result<Option<Wait>> {
-        self.sleep_at_most(deadline, LONGEST_SLEEP)
-    }
-
-    pub(super) fn sleep_at_most(&mut self, deadline: Deadline, most: Duration) -> Result<Option<Wait>> {
+    /// Sleeps until something of what is wanted may have changed. Returns what ends a wait: the deadline or a signal.
+    ///
+    /// Only what is looked at afterwards may wake: what nobody looks at stays readable, and the wait would spin.
+    pub(super) fn sleep(&mut self, wanted: Wanted, deadline: Deadline, most: Duration) -> Result<Option<Wait>> {
         if deadline.has_passed() {
             return Ok(Some(Wait::Timeout));
         }
-        let wake = self.connection.wake();
+        let wake = self.connection.wake(wanted);
         let woken = poll::readable(&wake.descriptors, deadline.left(wake.look_every.min(most)));
         match woken.map_err(|error| Error::system(error, "waiting failed"))? {
             Woken::Signal => Ok(Some(Wait::Signal)),

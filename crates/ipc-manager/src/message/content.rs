@@ -44,7 +44,10 @@ impl Content {
     pub(crate) fn within<T: Serialize + ?Sized>(value: &T, limits: &Limits) -> Result<Self> {
         let mut text = String::new();
         // One level and some keys belong to the message around it.
-        let limits = Limits { json_depth: limits.json_depth.min(Limits::DEFAULT.json_depth) - 1, ..limits.clone() };
+        let limits = Limits {
+            json_depth: limits.json_depth.min(Limits::DEFAULT.json_depth).saturating_sub(1),
+            ..limits.clone()
+        };
         json::to_wire(value, &limits, &mut text)?;
         Self::checked(text.into()).ok_or_else(|| Error::new(ErrorKind::Serialize, "null cannot be sent as a content"))
     }

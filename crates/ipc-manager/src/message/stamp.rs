@@ -33,6 +33,12 @@ impl Stamp {
         Self(now.max(last.saturating_add(1)) as f64 / 1e6)
     }
 
+    /// Makes every later stamp of this process later than this.
+    pub(crate) fn not_before(time: SystemTime) {
+        let micros = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+        LAST.fetch_max(u64::try_from(micros).unwrap_or(0), Ordering::Relaxed);
+    }
+
     /// Takes seconds since the epoch. `None` unless they are finite.
     #[must_use]
     pub fn from_seconds(seconds: f64) -> Option<Self> {

@@ -19,7 +19,7 @@ pub use inbox::{Damaged, Inbox};
 pub use registry::Registry;
 pub use traits::{
     Connection, CreateOptions, Directory, Hold, Leave, Mode, NotViable, OpenOptions, Opened, PeerRecord, PeerState,
-    Protocol, Receipt, Wake,
+    Protocol, Receipt, Wake, Wanted,
 };
 
 /// Every built-in protocol, in the order in which `spawn` tries them.

@@ -43,9 +43,11 @@ pub trait Protocol: Send + Sync + fmt::Debug {
     /// Puts on record that this process owns the store, for as long as the value lives. What a guarded owner leaves
     /// behind when it is killed may be removed by the next [`create`](Protocol::create), once no peer is alive on it.
     ///
+    /// `instead_of` is the ownership that this one replaces.
+    ///
     /// # Errors
-    /// What the system says, with its place.
-    fn hold(&self, route: &Route, guarded: bool) -> Result<Hold>;
+    /// `name_in_use` if another owner is alive; else what the system says, with its place.
+    fn hold(&self, route: &Route, guarded: bool, instead_of: Option<Hold>) -> Result<Hold>;
 
     /// Joins a store under a name. A refused one has changed nothing: not the store, and not the name's holder. Others
     /// see either no such peer or a live one. If the process dies half-way, the name can be taken again.
@@ -103,8 +105,9 @@ pub trait Connection: Send + fmt::Debug {
     /// What the system says; then none of them is stored.
     fn put_back(&mut self, messages: &[Message]) -> Result<()>;
 
-    /// What to wait for. Level-triggered: what arrived since the last [`collect`](Connection::collect) ends the wait.
-    fn wake(&self) -> Wake<'_>;
+    /// What to poll for what is wanted, and for nothing else. Level-triggered: readable as long as a message is there,
+    /// or peers have changed since they were last asked for; maybe once too often, never once too little.
+    fn wake(&self, wanted: Wanted) -> Wake<'_>;
 
     /// The store as this peer sees it.
     fn directory(&mut self) -> &mut dyn Directory;
@@ -124,11 +127,11 @@ pub trait Connection: Send + fmt::Debug {
     fn seal(&mut self, inbox: &mut Inbox) -> Result<()>;
 
     /// Leaves: stores the counters, and then gives the name up ([`Leave::Disconnect`], after
-    /// [`seal`](Connection::seal)) or keeps it with its mailbox ([`Leave::Suspend`]). The name is let go also where
-    /// the counters could not be stored.
+    /// [`seal`](Connection::seal)) or keeps it with its mailbox ([`Leave::Suspend`]). A disconnect lets go of the name
+    /// also where the counters could not be stored; a suspend that fails has changed nothing.
     ///
     /// # Errors
-    /// `unsupported` for a suspend that the protocol does not offer, with nothing changed; else what the system says.
+    /// `unsupported` for a suspend that the protocol does not offer; else what the system says.
     fn close(&mut self, leave: Leave, stats: &Stats) -> Result<()>;
 }
 
@@ -165,7 +168,8 @@ pub trait Directory: Send + fmt::Debug {
     /// What the system says.
     fn save_stats(&mut self, name: &PeerName, stats: &Stats) -> Result<()>;
 
-    /// Starts or stops to make [`Connection::wake`] and [`Directory::wake`] tell of peers that come and go.
+    /// Starts or stops to make [`Connection::wake`] and [`Directory::wake`] tell of peers that come and go. Asking for
+    /// peers, or for one, takes note of the changes until then.
     fn watch_peers(&mut self, on: bool);
 
     /// What to wait for while watching peers.
@@ -359,7 +363,23 @@ impl fmt::Display for PeerState {
     }
 }
 
-/// What to wait for.
+/// What somebody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Messages in the own mailbox.
+    pub messages: bool,
+    /// Peers that come and go, while they are watched.
+    pub peers: bool,
+}
+
+impl Wanted {
+    /// Messages only.
+    pub const MESSAGES: Self = Self { messages: true, peers: false };
+    /// Peers only.
+    pub const PEERS: Self = Self { messages: false, peers: true };
+}
+
+/// What to poll.
 #[derive(Debug, Clone)]
 pub struct Wake<'a> {
     /// Descriptors that become readable.

@@ -22,6 +22,17 @@ pub(crate) fn open_dir_at(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<Owned
     Ok(rustix::fs::openat(dir, name, flags, Mode::empty())?)
 }
 
+/// Makes a directory of mode 0700, whatever the umask. Fails with `AlreadyExists` if there is something.
+pub(crate) fn make_dir_at(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
+    rustix::fs::mkdirat(dir, name, Mode::RWXU)?;
+    // By name: a directory whose mode the umask took away cannot be opened.
+    let made = rustix::fs::chmodat(dir, name, Mode::RWXU, AtFlags::empty());
+    made.inspect_err(|_| {
+        let _ = rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR);
+    })?;
+    Ok(())
+}
+
 /// What a name in a directory is, without following a link. `None` if there is nothing.
 pub(crate) fn stat_at(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<Stat>> {
     match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -114,6 +125,9 @@ pub(crate) fn read_small(dir: BorrowedFd<'_>, name: &OsStr, limit: usize) -> io:
     }
 }
 
+/// The mode of every file of ours: for its user alone.
+const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
+
 /// How safe a written file must be before the call returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sync {
@@ -126,8 +140,11 @@ pub(crate) enum Sync {
 /// Creates a file of mode 0600 that must not exist, and writes it whole. On error nothing of it stays.
 pub(crate) fn create_whole(dir: BorrowedFd<'_>, name: &OsStr, content: &[u8], sync: Sync) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)?;
-    let written = write_all(&file, content)
+    let file = rustix::fs::openat(dir, name, flags, PRIVATE)?;
+    // Whatever the umask.
+    let written = rustix::fs::fchmod(&file, PRIVATE)
+        .map_err(io::Error::from)
+        .and_then(|()| write_all(&file, 0, content))
         .and_then(|()| if sync == Sync::Disk { Ok(rustix::fs::fsync(&file)?) } else { Ok(()) })
         // Some file systems report a full disk only here.
         .and_then(|()| close(file));
@@ -147,7 +164,14 @@ fn close(file: OwnedFd) -> io::Result<()> {
     }
 }
 
-fn write_all(file: &OwnedFd, mut content: &[u8]) -> io::Result<()> {
+/// Writes everything, from this offset on. A limit on the size of files is asked first: going past it would end the
+/// program by a signal, SIGXFSZ.
+fn write_all(file: &OwnedFd, offset: i64, mut content: &[u8]) -> io::Result<()> {
+    let most = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+    let end = u64::try_from(offset).unwrap_or(0).saturating_add(content.len() as u64);
+    if most.is_some_and(|most| end > most) {
+        return Err(io::Error::from(Errno::FBIG));
+    }
     while !content.is_empty() {
         match rustix::io::write(file, content) {
             Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero)),
@@ -166,7 +190,9 @@ pub(crate) fn rename_new(dir: BorrowedFd<'_>, from: &OsStr, to: &OsStr) -> io::R
         // Not every file system can; a link fails on a taken name just as well.
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
             rustix::fs::linkat(dir, from, dir, to, AtFlags::empty())?;
-            Ok(rustix::fs::unlinkat(dir, from, AtFlags::empty())?)
+            // It is in place, whatever becomes of the other name.
+            let _ = rustix::fs::unlinkat(dir, from, AtFlags::empty());
+            Ok(())
         }
         Err(error) => Err(error.into()),
     }
@@ -192,9 +218,10 @@ pub(crate) fn replace(dir: BorrowedFd<'_>, name: &OsStr, content: &[u8]) -> io::
 /// Appends to a file in one write, creating it with mode 0600.
 pub(crate) fn append(dir: BorrowedFd<'_>, name: &OsStr, content: &[u8]) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)?;
+    let file = rustix::fs::openat(dir, name, flags, PRIVATE)?;
+    rustix::fs::fchmod(&file, PRIVATE)?;
     let before = rustix::fs::fstat(&file)?.st_size;
-    write_all(&file, content).and_then(|()| close(file)).inspect_err(|_| {
+    write_all(&file, before, content).and_then(|()| close(file)).inspect_err(|_| {
         // Half a record would hide all that are appended later.
         if let Ok(file) = rustix::fs::openat(dir, name, OFlags::WRONLY | OFlags::NOFOLLOW, Mode::empty()) {
             let _ = rustix::fs::ftruncate(file, u64::try_from(before).unwrap_or(0));

@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::files;
@@ -78,11 +78,15 @@ pub(crate) fn holder(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<Holder> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
         Ok(file) => file,
-        Err(Errno::NOENT | Errno::LOOP | Errno::MLINK) => return Ok(Holder::None),
+        Err(Errno::NOENT | Errno::LOOP | Errno::MLINK | Errno::NXIO) => return Ok(Holder::None),
         // Another user's peer on a shared bus: its lock cannot be asked, and unknown is alive.
         Err(Errno::ACCESS) => return Ok(Holder::Alive(None)),
         Err(error) => return Err(error.into()),
     };
+    // Whatever else somebody put there is no lock.
+    if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::RegularFile {
+        return Ok(Holder::None);
+    }
     let mut content = [0; IDENTITY_BYTES];
     let length = rustix::io::pread(&file, &mut content, 0)?;
     let line = content[..length].split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -101,18 +105,23 @@ pub(crate) fn holder(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<Holder> {
 /// A lock for a short critical section among the processes on one store. Given back when dropped.
 #[derive(Debug)]
 pub(crate) struct SectionLock {
-    _file: OwnedFd,
+    file: OwnedFd,
 }
 
 impl SectionLock {
     /// Takes the lock on a file of that name, creating it. `TimedOut` when the deadline passes first.
     pub(crate) fn acquire(dir: BorrowedFd<'_>, name: &OsStr, deadline: Deadline) -> io::Result<Self> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)?;
-        let mut backoff = Backoff::new(std::time::Duration::from_micros(100), std::time::Duration::from_millis(10));
+        let mode = Mode::RUSR | Mode::WUSR;
+        let file = rustix::fs::openat(dir, name, flags, mode)?;
+        // Whatever the umask of whoever makes it: others of the same user must get in, too.
+        if rustix::fs::fstat(&file)?.st_mode & mode.as_raw_mode() != mode.as_raw_mode() {
+            rustix::fs::fchmod(&file, mode)?;
+        }
+        let mut backoff = Backoff::new(std::time::Duration::from_micros(100), std::time::Duration::from_millis(3));
         loop {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Self { _file: file }),
+                Ok(()) => return Ok(Self { file }),
                 Err(Errno::WOULDBLOCK) if deadline.has_passed() => return Err(io::ErrorKind::TimedOut.into()),
                 Err(Errno::WOULDBLOCK) => {
                     poll::readable(&[], deadline.left(backoff.next()))?;
@@ -121,6 +130,13 @@ impl SectionLock {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+}
+
+impl Drop for SectionLock {
+    fn drop(&mut self) {
+        // Not left to the close: a process that was forked meanwhile has a copy of the descriptor.
+        let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
     }
 }
 

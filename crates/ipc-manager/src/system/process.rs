@@ -203,6 +203,18 @@ pub(crate) unsafe fn fork() -> io::Result<Forked> {
     }
 }
 
+/// Has a signal end forked children of this process as it would without any handler.
+pub(crate) fn end_forked_child_by(signal: i32) -> io::Result<()> {
+    let own = own_pid();
+    let act = move || {
+        if own_pid() != own {
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+        }
+    };
+    // SAFETY: the handler asks for its pid and emulates the default, both of which are safe in a signal handler.
+    unsafe { signal_hook::low_level::register(signal, act) }.map(drop)
+}
+
 /// Ends this process at once, without exit handlers and without unwinding.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: _exit has no preconditions.

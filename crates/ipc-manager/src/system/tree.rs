@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::files;
 
 /// Deeper than any store of ours; what is deeper was not made by us and stays.
-const DEEPEST: usize = 16;
+const DEEPEST: usize = 128;
 
 /// Removes whatever is under a name in a directory. That there is nothing is fine.
 pub(crate) fn remove(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {

@@ -91,11 +91,12 @@ mod linux {
             loop {
                 match reader.next() {
                     Ok(event) if event.events().contains(ReadFlags::QUEUE_OVERFLOW) => {
-                        bells.values().flatten().filter_map(Weak::upgrade).for_each(|bell| bell.ring());
+                        bells.values().flatten().filter_map(Weak::upgrade).for_each(|bell| bell.change());
                     }
                     Ok(event) => {
                         let watching = bells.get(&event.wd()).into_iter().flatten().filter_map(Weak::upgrade);
-                        watching.filter(|bell| matters(bell.interest, event.file_name())).for_each(|bell| bell.ring());
+                        let matters = |bell: &Arc<Bell>| matters(bell.interest, event.events(), event.file_name());
+                        watching.filter(matters).for_each(|bell| bell.change());
                     }
                     Err(Errno::INTR) => {}
                     // Nothing more; or a broken instance, where the slow look at the directory must do.
@@ -106,16 +107,25 @@ mod linux {
     }
 
     /// An event without a name is about the directory itself, and that matters to all.
-    fn matters(interest: Interest, name: Option<&CStr>) -> bool {
+    fn matters(interest: Interest, event: ReadFlags, name: Option<&CStr>) -> bool {
+        let Some(name) = name.map(CStr::to_bytes) else { return true };
         match interest {
-            Interest::Entries => true,
-            Interest::Messages => name.is_none_or(|name| name.to_bytes().ends_with(b".ready")),
+            Interest::Messages => name.ends_with(b".ready"),
+            // Taking a name makes many files, and all who watch would look at all peers for each.
+            Interest::Entries => match name.strip_prefix(b".") {
+                Some(own) => own.starts_with(b"live-") && event.contains(ReadFlags::DELETE),
+                None => ![&b".pend"[..], b".stats", b".name", b".resume"].iter().any(|end| name.ends_with(end)),
+            },
         }
     }
 
     impl Bell {
+        fn change(&self) {
+            self.changed.store(true, Ordering::SeqCst);
+            self.ring();
+        }
+
         fn ring(&self) {
-            self.changed.store(true, Ordering::Release);
             // Full means that it rings already.
             let _ = rustix::io::write(&self.rung, &1_u64.to_ne_bytes());
         }
@@ -128,7 +138,11 @@ mod linux {
             let rung = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
             let bell = Arc::new(Bell { changed: true.into(), interest, rung });
             let instance = Instance::of_this_process()?;
-            let arrivals = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::DELETE_SELF | WatchFlags::ONLYDIR;
+            let arrivals = WatchFlags::CREATE
+                | WatchFlags::MOVED_TO
+                | WatchFlags::DELETE_SELF
+                | WatchFlags::MOVE_SELF
+                | WatchFlags::ONLYDIR;
             let flags = match interest {
                 Interest::Messages => arrivals,
                 Interest::Entries => arrivals | WatchFlags::DELETE | WatchFlags::MOVED_FROM,
@@ -145,11 +159,14 @@ mod linux {
         /// Whether something may have changed since the last call. To be asked before looking at the directory.
         pub(crate) fn take_changed(&self) -> bool {
             self.instance.drain();
-            let changed = self.bell.changed.swap(false, Ordering::AcqRel);
-            if changed {
-                let _ = rustix::io::read(&self.bell.rung, &mut [0_u8; 8]);
-            }
-            changed
+            // In this order, and in any case: a ring in between costs one wake-up too many, never one too few.
+            let _ = rustix::io::read(&self.bell.rung, &mut [0_u8; 8]);
+            self.bell.changed.swap(false, Ordering::SeqCst)
+        }
+
+        /// Keeps the descriptors readable: something is left that the caller knows of.
+        pub(crate) fn ring(&self) {
+            self.bell.ring();
         }
 
         /// What to poll: readable from a change on until [`Watch::take_changed`].

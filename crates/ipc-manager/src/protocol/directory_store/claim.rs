@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use super::{EntryState, Sidecar, Store, disk_name, joined, leaving_name, life_name};
 use crate::error::{Error, ErrorKind, Result};
+use crate::message::Stamp;
 use crate::name::PeerName;
 use crate::protocol::{Mode, PeerState};
 use crate::serializer::Serializer;
@@ -22,6 +23,8 @@ pub(in crate::protocol) struct Claimed {
     pub(in crate::protocol) life: LifeLock,
     pub(in crate::protocol) stats: Stats,
     pub(in crate::protocol) discarded: usize,
+    /// The deadline of the suspension that was ended.
+    pub(in crate::protocol) was_suspended_until: Option<SystemTime>,
 }
 
 /// Takes a name. `make` makes the entry, and fails with `AlreadyExists` if there is one.
@@ -36,21 +39,27 @@ pub(in crate::protocol) fn take(
     let _section = store.enter()?;
     let held = store.state(&disk)?;
     let stats = earlier_stats(store, &disk, serializer);
+    // What this name sends from now on is newer than what it ever sent, whatever the clock says.
+    if let Some(last) = store.last_written(&disk) {
+        Stamp::not_before(last);
+    }
     match mode {
         Mode::Reconnect => {
             may_continue(store, name, held.as_ref())?;
+            let was_suspended_until = store.read_suspend(&disk)?;
             let life = continue_entry(store, &disk, held.as_ref())?;
-            Ok(Claimed { disk, life, stats, discarded: 0 })
+            Ok(Claimed { disk, life, stats, discarded: 0, was_suspended_until })
         }
         Mode::Connect => {
             may_take(store, name, &disk, held.as_ref())?;
             // Counters of one who left in good order go on; those of a dead one are swept with all else.
-            let (discarded, stats) = match held {
+            let (mut discarded, stats) = match held {
                 Some(held) => (sweep_entry(store, &disk, &held)?, Stats::default()),
                 None => (0, stats),
             };
+            discarded += finish_sweep(store, &disk)?;
             let life = make_entry(store, name, &disk, make)?;
-            Ok(Claimed { disk, life, stats, discarded })
+            Ok(Claimed { disk, life, stats, discarded, was_suspended_until: None })
         }
     }
 }
@@ -66,6 +75,9 @@ fn may_take(store: &Store, name: &PeerName, disk: &OsStr, held: Option<&EntrySta
     };
     let by = |pid: Option<u32>| pid.map_or_else(String::new, |pid| format!(" in process {pid}"));
     match held.map(|held| (held.state, held.pid)) {
+        Some((PeerState::Dead, _)) if held.is_some_and(|held| !store.may_remove(&held.entry)) => {
+            in_use("a dead peer has that name, and its entry holds what no peer put there".into())
+        }
         Some((PeerState::Dead, _)) => Ok(()),
         Some((PeerState::Suspended { .. }, _)) => {
             in_use("the name belongs to a suspended peer; reconnect to it".into())
@@ -97,25 +109,24 @@ fn make_entry(
     disk: &OsStr,
     make: impl FnOnce(&Store, &OsStr) -> std::io::Result<()>,
 ) -> Result<LifeLock> {
-    let (life, prepared) = prepare_life(store)?;
-    // Made before anything is written: if another implementation was faster, nothing of its has been touched.
+    // The lock first: from here on an entry without a pid is known to be dead if this process is.
+    let life = publish_life(store, disk)?;
     if let Err(error) = make(store, disk) {
-        let _ = files::remove_file(store.dir(), &prepared);
+        remove_life(store, disk, &life);
         let error = match error.kind() {
             std::io::ErrorKind::AlreadyExists => Error::new(ErrorKind::NameInUse, "another peer was faster"),
             _ => Error::system(error, "the entry cannot be made"),
         };
         return Err(store.place(error.about_peer(name.as_str()).at_path(store.path(disk))));
     }
-    let registered = publish(store, disk, &life, &prepared)
-        .and_then(|()| if disk == files::name_bytes(name.as_str()) { Ok(()) } else { write_name(store, name, disk) })
+    let has_other_name = disk != files::name_bytes(name.as_str());
+    let registered = if has_other_name { write_name(store, name, disk) } else { Ok(()) }
         .and_then(|()| store.write_sidecar(disk, Sidecar::Pid, process::own_pid().to_string().as_bytes()))
         .and_then(|()| store.remove_sidecar(disk, Sidecar::Suspend).map(drop));
     if let Err(error) = registered {
         let _ = tree::remove(store.dir(), disk);
         let _ = store.remove_sidecar(disk, Sidecar::Pid);
         remove_life(store, disk, &life);
-        let _ = files::remove_file(store.dir(), &prepared);
         return Err(error);
     }
     Ok(life)
@@ -126,27 +137,29 @@ fn write_name(store: &Store, name: &PeerName, disk: &OsStr) -> Result<()> {
 }
 
 fn continue_entry(store: &Store, disk: &OsStr, held: Option<&EntryState>) -> Result<LifeLock> {
-    let (life, prepared) = prepare_life(store)?;
+    // The old pid first: beside the new lock it would be taken for that of somebody who knows no locks.
+    store.remove_sidecar(disk, Sidecar::Pid)?;
+    let life = publish_life(store, disk)?;
     if let Some(held) = held.filter(|held| held.entry != disk) {
         // Its holder died on the way out: the mailbox gets its name back.
         files::rename(store.dir(), &held.entry, disk)
             .map_err(|error| store.failed(&held.entry, "the mailbox cannot be taken back", error))?;
     }
-    publish(store, disk, &life, &prepared)?;
     store.write_sidecar(disk, Sidecar::Pid, process::own_pid().to_string().as_bytes())?;
     store.remove_sidecar(disk, Sidecar::Suspend)?;
     Ok(life)
 }
 
-fn prepare_life(store: &Store) -> Result<(LifeLock, OsString)> {
-    LifeLock::prepare(store.dir(), &lock::identity_line(&Identity::own()))
-        .map_err(|error| store.failed(OsStr::new(".new"), "the lock of a peer cannot be made", error))
-}
-
-fn publish(store: &Store, disk: &OsStr, life: &LifeLock, prepared: &OsStr) -> Result<()> {
+/// Puts a locked file in place that says who holds the name; over that of a dead predecessor.
+fn publish_life(store: &Store, disk: &OsStr) -> Result<LifeLock> {
     let name = life_name(disk);
-    life.publish(store.dir(), prepared, &name)
-        .map_err(|error| store.failed(&name, "the lock of a peer cannot be put in place", error))
+    let failed = |error| store.failed(&name, "the lock of a peer cannot be put in place", error);
+    let (life, prepared) = LifeLock::prepare(store.dir(), &lock::identity_line(&Identity::own())).map_err(failed)?;
+    life.publish(store.dir(), &prepared, &name).map_err(|error| {
+        let _ = files::remove_file(store.dir(), &prepared);
+        failed(error)
+    })?;
+    Ok(life)
 }
 
 /// Removes the lock file if it is still this one: another peer may have the name by now.
@@ -188,18 +201,38 @@ pub(in crate::protocol) fn keep_for_later(
 /// Sweeps every dead peer's remains; see [`Store::state`] for who is dead.
 pub(super) fn sweep(store: &Store, own: Option<&OsStr>) -> Result<Vec<PeerName>> {
     let mut swept = Vec::new();
+    {
+        let _section = store.enter()?;
+        remove_leftovers(store)?;
+    }
     for disk in store.entries()? {
-        if own == Some(&disk) || !store.state(&disk)?.is_some_and(|entry| entry.state == PeerState::Dead) {
+        if own == Some(&disk) {
             continue;
         }
-        // Asked again inside: a new holder may have taken the name since.
-        let _section = store.enter()?;
-        let Some(entry) = store.state(&disk)?.filter(|entry| entry.state == PeerState::Dead) else { continue };
-        let name = store.real_name(&disk)?;
-        sweep_entry(store, &disk, &entry)?;
-        swept.extend(name);
+        match sweep_one(store, &disk) {
+            Ok(name) => swept.extend(name),
+            Err(error) if error.kind() == ErrorKind::NoSuchBus => return Err(error),
+            // One entry that cannot be swept does not keep the others.
+            Err(error) => log::warn!("not swept: {error}"),
+        }
     }
     Ok(swept)
+}
+
+fn sweep_one(store: &Store, disk: &OsStr) -> Result<Option<PeerName>> {
+    let dead = |store: &Store| -> Result<Option<EntryState>> {
+        let entry = store.state(disk)?.filter(|entry| entry.state == PeerState::Dead);
+        Ok(entry.filter(|entry| store.may_remove(&entry.entry)))
+    };
+    if dead(store)?.is_none() {
+        return Ok(None);
+    }
+    // Asked again inside: a new holder may have taken the name since.
+    let _section = store.enter()?;
+    let Some(entry) = dead(store)? else { return Ok(None) };
+    let name = store.real_name(disk)?;
+    sweep_entry(store, disk, &entry)?;
+    Ok(name)
 }
 
 /// Removes an entry and what is beside it; returns how many messages were thrown away with it.
@@ -207,15 +240,17 @@ fn sweep_entry(store: &Store, disk: &OsStr, held: &EntryState) -> Result<usize> 
     let mut discarded = 0;
     // A name with both: its holder died on the way out, and a peer that knows no locks took it since and died, too.
     for entry in [held.entry.clone(), leaving_name(disk)] {
-        let aside = joined(".dead-", OsStr::new(&files::random_suffix()), "");
+        if !store.may_remove(&entry) {
+            continue;
+        }
+        discarded += finish_sweep(store, disk)?;
+        let aside = dead_name(disk);
         match files::rename(store.dir(), &entry, &aside) {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(error) => return Err(store.failed(&entry, "the entry of a dead peer cannot be moved aside", error)),
         }
-        discarded += usize::try_from((store.kind.unread)(store.dir(), &aside)).unwrap_or(usize::MAX);
-        tree::remove(store.dir(), &aside)
-            .map_err(|error| store.failed(&aside, "the entry of a dead peer cannot be removed", error))?;
+        discarded += finish_sweep(store, disk)?;
     }
     for sidecar in Sidecar::ALL {
         if sidecar == Sidecar::Resume {
@@ -230,4 +265,31 @@ fn sweep_entry(store: &Store, disk: &OsStr, held: &EntryState) -> Result<usize> 
     files::remove_file(store.dir(), &life)
         .map_err(|error| store.failed(&life, "the lock of a dead peer cannot be removed", error))?;
     Ok(discarded)
+}
+
+/// Removes an entry that was moved aside, also by a sweep that was killed then; returns how many messages went with it.
+fn finish_sweep(store: &Store, disk: &OsStr) -> Result<usize> {
+    let aside = dead_name(disk);
+    let count = (store.kind.discard)(store.dir(), &aside)
+        .map_err(|error| store.failed(&aside, "the entry of a dead peer cannot be removed", error))?;
+    Ok(usize::try_from(count).unwrap_or(usize::MAX))
+}
+
+/// Removes what killed processes left under names of ours. In the critical section nobody is using them.
+fn remove_leftovers(store: &Store) -> Result<()> {
+    let names =
+        files::names(store.dir()).map_err(|error| store.failed(OsStr::new(""), "the store cannot be listed", error))?;
+    for name in names {
+        if name.as_encoded_bytes().starts_with(b".new-") {
+            let _ = files::remove_file(store.dir(), &name);
+        } else if let Some(disk) = name.to_str().and_then(|name| name.strip_prefix(".dead-")) {
+            finish_sweep(store, OsStr::new(disk))?;
+        }
+    }
+    Ok(())
+}
+
+/// What the entry of a dead peer is called on its way out.
+fn dead_name(disk: &OsStr) -> OsString {
+    joined(".dead-", disk, "")
 }

@@ -60,6 +60,13 @@ impl Listing {
         Self { store, own, serializer, is_watching: false, watch: None }
     }
 
+    /// Takes note of what the kernel tells, before looking.
+    fn take_note(&self) {
+        if let Some(watch) = &self.watch {
+            watch.take_changed();
+        }
+    }
+
     fn record(&self, name: PeerName, disk: &OsStr) -> Result<Option<PeerRecord>> {
         let Some(entry) = self.store.state(disk)? else { return Ok(None) };
         let counts = self.own.is_none();
@@ -71,15 +78,16 @@ impl Listing {
 
 impl Directory for Listing {
     fn peers(&mut self) -> Result<Vec<PeerRecord>> {
-        if let Some(watch) = &self.watch {
-            watch.take_changed();
-        }
+        self.take_note();
         let mut peers = Vec::new();
         for disk in self.store.entries()? {
-            if self.own.as_deref() != Some(&disk)
-                && let Some(name) = self.store.real_name(&disk)?
-            {
-                peers.extend(self.record(name, &disk)?);
+            if self.own.as_deref() == Some(&disk) {
+                continue;
+            }
+            match self.store.real_name(&disk).and_then(|name| name.map_or(Ok(None), |name| self.record(name, &disk))) {
+                Ok(record) => peers.extend(record),
+                // One entry that cannot be read does not hide the others.
+                Err(error) => log::warn!("left out of the peers: {error}"),
             }
         }
         peers.sort_by(|a, b| a.name.cmp(&b.name));
@@ -87,6 +95,7 @@ impl Directory for Listing {
     }
 
     fn peer(&mut self, name: &PeerName) -> Result<Option<PeerRecord>> {
+        self.take_note();
         // A name that does not fit on disk belongs to nobody.
         let Ok(disk) = disk_name(&self.store.kind, name) else { return Ok(None) };
         let record = self.record(name.clone(), &disk)?;

@@ -42,6 +42,10 @@ pub(super) struct Kind {
     pub(super) is_entry: fn(&Stat) -> bool,
     /// How many messages wait in an entry.
     pub(super) unread: fn(BorrowedFd<'_>, &OsStr) -> u64,
+    /// Whether an entry holds nothing but what this protocol puts there, so that it can be nobody else's.
+    pub(super) is_intact: fn(BorrowedFd<'_>, &OsStr) -> bool,
+    /// Removes an entry for good, and says how many messages went with it.
+    pub(super) discard: fn(BorrowedFd<'_>, &OsStr) -> std::io::Result<u64>,
 }
 
 /// An open store.
@@ -50,6 +54,8 @@ pub(super) struct Store {
     pub(super) kind: Kind,
     pub(super) route: Route,
     dir: OwnedFd,
+    /// Whether this implementation made the directory, so that all in it was put there by peers.
+    is_ours: bool,
 }
 
 impl Store {
@@ -66,7 +72,13 @@ impl Store {
         if stat.st_mode & 0o002 != 0 {
             return denied("the route is writable by every user, so nothing in it can be trusted");
         }
-        Ok(Self { kind, route: route.clone(), dir })
+        let is_ours = owner::is_marked(dir.as_fd(), (stat.st_dev, stat.st_ino));
+        Ok(Self { kind, route: route.clone(), dir, is_ours })
+    }
+
+    /// Whether an entry may be removed with all in it: in somebody else's directory only what can be nobody else's.
+    fn may_remove(&self, entry: &OsStr) -> bool {
+        self.is_ours || (self.kind.is_intact)(self.dir(), entry)
     }
 
     pub(super) fn dir(&self) -> BorrowedFd<'_> {
@@ -103,10 +115,9 @@ impl Store {
         if self.is_gone() { Err(self.removed()) } else { Ok(section) }
     }
 
-    /// Whether the directory at the route is no longer the one that was opened.
+    /// Whether the directory was removed. Asked of the descriptor: the route may be relative, and a parent renamed.
     pub(super) fn is_gone(&self) -> bool {
-        let there = rustix::fs::lstat(self.route.as_str()).ok().map(|stat| (stat.st_dev, stat.st_ino));
-        there.is_none() || there != files::identity_of(&self.dir).ok()
+        rustix::fs::fstat(&self.dir).is_ok_and(|stat| stat.st_nlink == 0)
     }
 
     pub(super) fn removed(&self) -> Error {

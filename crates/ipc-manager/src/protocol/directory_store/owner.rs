@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Making and removing stores, and the record of who owns one.
 
-use std::ffi::OsStr;
-use std::os::fd::AsFd;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Sidecar, Store, is_reserved};
+use super::{Kind, Sidecar, Store, is_reserved, leaving_name};
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::{CreateOptions, Hold};
 use crate::route::Route;
@@ -58,17 +57,38 @@ pub(in crate::protocol) fn create(kind: Kind, options: &CreateOptions) -> Result
 
 fn create_at(kind: Kind, route: &Route) -> Result<()> {
     match make_directory(kind, route) {
-        Err(error) if error.kind() == ErrorKind::NameInUse => Store::open(kind, route).map(drop),
+        Err(error) if error.kind() == ErrorKind::NameInUse => {
+            let store = Store::open(kind, route)?;
+            if is_fit(&store)? {
+                return Ok(());
+            }
+            let detail = "the directory holds other things than a bus; use an empty or a new one";
+            Err(store.place(Error::new(ErrorKind::NameInUse, detail)))
+        }
         made => made,
     }
+}
+
+/// Whether a directory that somebody else made is empty or holds nothing but a bus.
+fn is_fit(store: &Store) -> Result<bool> {
+    let names =
+        files::names(store.dir()).map_err(|error| store.failed(OsStr::new(""), "the route cannot be listed", error))?;
+    Ok(store.is_ours
+        || names.iter().all(|name| {
+            let raw = name.as_bytes();
+            let sidecar = OsStr::from_bytes(raw.strip_suffix(b".pend").unwrap_or(raw));
+            is_reserved(name) || Sidecar::split(sidecar).is_some() || (store.kind.is_intact)(store.dir(), name)
+        }))
 }
 
 /// Makes the directory, mode 0700. [`ErrorKind::NameInUse`] if something has the path.
 fn make_directory(kind: Kind, route: &Route) -> Result<()> {
     let place = |error: Error| error.in_protocol(kind.protocol).on_route(route.as_str());
-    rustix::fs::mkdir(route.as_str(), Mode::RWXU).map_err(|error| match error {
-        rustix::io::Errno::EXIST => place(Error::new(ErrorKind::NameInUse, "something is at this route already")),
-        error => place(Error::system(error, "the directory of the bus cannot be made")),
+    files::make_dir_at(rustix::fs::CWD, OsStr::new(route.as_str())).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            place(Error::new(ErrorKind::NameInUse, "something is at this route already"))
+        }
+        _ => place(Error::system(error, "the directory of the bus cannot be made")),
     })?;
     let noted = Store::open(kind, route).and_then(|store| {
         let (device, inode) = files::identity_of(store.dir())
@@ -82,9 +102,19 @@ fn make_directory(kind: Kind, route: &Route) -> Result<()> {
     })
 }
 
-/// Puts this process on record as the owner.
-pub(in crate::protocol) fn hold(kind: Kind, route: &Route, guarded: bool) -> Result<Hold> {
+/// Puts this process on record as the owner, unless another one is there.
+pub(in crate::protocol) fn hold(kind: Kind, route: &Route, guarded: bool, instead_of: Option<Hold>) -> Result<Hold> {
     let store = Store::open(kind, route)?;
+    let _section = store.enter()?;
+    if instead_of.is_none() {
+        let holder = lock::holder(store.dir(), OsStr::new(OWNER))
+            .map_err(|error| store.failed(OsStr::new(OWNER), "the owner's record cannot be read", error))?;
+        if let Holder::Alive(identity) = holder {
+            let pid = identity.map_or_else(String::new, |identity| format!(", process {}", identity.pid));
+            let detail = format!("the bus has an owner that is alive{pid}");
+            return Err(store.place(Error::new(ErrorKind::NameInUse, detail)));
+        }
+    }
     let mut note = lock::identity_line(&Identity::own());
     note.extend(serde_json::to_vec(&Terms { guarded }).unwrap_or_default());
     let failed = |error| store.failed(OsStr::new(OWNER), "the owner cannot be put on record", error);
@@ -102,7 +132,16 @@ pub(in crate::protocol) fn destroy(kind: Kind, route: &Route) -> Result<()> {
     };
     let failed = |error| store.failed(OsStr::new(""), "the store cannot be removed", error);
     let identity = files::identity_of(store.dir()).map_err(failed)?;
-    if made_by_us(&store, identity) {
+    if store.is_ours {
+        // The notes go last: whoever is killed half-way leaves a store that can be told to be abandoned.
+        let mut left = Ok(());
+        for name in files::names(store.dir()).map_err(failed)? {
+            if name != OWNER && name != MADE {
+                let removed = tree::remove(store.dir(), &name);
+                left = left.and(removed.map_err(|error| store.failed(&name, "the store cannot be removed", error)));
+            }
+        }
+        left?;
         return tree::remove_path(Path::new(route.as_str()), identity).map_err(failed);
     }
     remove_known(&store)?;
@@ -111,8 +150,9 @@ pub(in crate::protocol) fn destroy(kind: Kind, route: &Route) -> Result<()> {
     Ok(())
 }
 
-fn made_by_us(store: &Store, (device, inode): (u64, u64)) -> bool {
-    let note = files::read_small(store.dir(), OsStr::new(MADE), 256).ok().flatten();
+/// Whether this implementation made the directory with this device and inode number.
+pub(super) fn is_marked(dir: BorrowedFd<'_>, (device, inode): (u64, u64)) -> bool {
+    let note = files::read_small(dir, OsStr::new(MADE), 256).ok().flatten();
     note.and_then(|note| serde_json::from_slice::<Made>(&note).ok()) == Some(Made { device, inode })
 }
 
@@ -120,34 +160,36 @@ fn made_by_us(store: &Store, (device, inode): (u64, u64)) -> bool {
 fn remove_known(store: &Store) -> Result<()> {
     let names =
         files::names(store.dir()).map_err(|error| store.failed(OsStr::new(""), "the store cannot be listed", error))?;
-    let mut known = Vec::new();
-    for name in &names {
-        let raw = name.as_bytes();
-        let pending = OsStr::from_bytes(raw.strip_suffix(b".pend").unwrap_or(raw));
-        if is_reserved(name) || Sidecar::split(pending).is_some() {
-            known.push(name);
-        } else {
-            let disk = OsStr::from_bytes(raw.strip_prefix(b"_").unwrap_or(raw));
-            if store.state(disk)?.is_some() && is_registered(store, disk)? {
-                known.push(name);
-            }
+    let mut known: Vec<OsString> = names.iter().filter(|name| is_reserved(name)).cloned().collect();
+    let stems = names.iter().filter_map(|name| Sidecar::split(name)).map(|(stem, _)| stem);
+    let mut peers: Vec<&OsStr> = stems.filter(|stem| is_peer(store, stem)).collect();
+    peers.sort_unstable();
+    peers.dedup();
+    for disk in peers {
+        known.extend([disk.to_owned(), leaving_name(disk)].into_iter().filter(|entry| store.may_remove(entry)));
+        for sidecar in Sidecar::ALL {
+            known.push(sidecar.of(disk));
         }
     }
     for name in known {
-        tree::remove(store.dir(), name)
-            .map_err(|error| store.failed(name, "a part of the store cannot be removed", error))?;
+        tree::remove(store.dir(), &name)
+            .map_err(|error| store.failed(&name, "a part of the store cannot be removed", error))?;
     }
     Ok(())
 }
 
-/// Whether a directory is a peer's entry rather than somebody's directory that happens to be here.
-fn is_registered(store: &Store, disk: &OsStr) -> Result<bool> {
-    for sidecar in Sidecar::ALL {
-        if store.has_sidecar(disk, sidecar)? {
-            return Ok(true);
-        }
-    }
-    Ok(files::stat_at(store.dir(), &super::life_name(disk)).is_ok_and(|stat| stat.is_some()))
+/// Whether the files beside this name are a peer's, and not somebody's files that happen to be called so: it has an
+/// entry that can be nobody else's, or it has left counters.
+fn is_peer(store: &Store, disk: &OsStr) -> bool {
+    let has_entry =
+        [disk.to_owned(), leaving_name(disk)].iter().any(|entry| (store.kind.is_intact)(store.dir(), entry));
+    let stats = files::read_small(store.dir(), &Sidecar::Stats.of(disk), 64 << 20).ok().flatten().unwrap_or_default();
+    let counters = |text: &[u8]| {
+        let value = serde_json::from_slice::<serde_json::Value>(text);
+        value.is_ok_and(|value| value.get("read").is_some() && value.get("sent").is_some())
+    };
+    // Counters in another serializer cannot be read here; a zstd frame (RFC 8878, 3.1.1) is one.
+    has_entry || stats.starts_with(&[0x28, 0xB5, 0x2F, 0xFD]) || counters(&stats)
 }
 
 /// Removes stores that a killed owner's guard could not, once nobody is alive on them. Best effort: what cannot be
@@ -166,7 +208,7 @@ fn sweep_abandoned(kind: Kind, temporary: &Path) {
 
 fn remove_if_abandoned(store: &Store) -> Result<()> {
     let Ok(identity) = files::identity_of(store.dir()) else { return Ok(()) };
-    if !made_by_us(store, identity) || !is_abandoned(store)? {
+    if !store.is_ours || !is_abandoned(store)? {
         return Ok(());
     }
     // Asked again inside, where no peer can be taking a name; then out of everybody's way in one step.
@@ -185,8 +227,10 @@ fn remove_if_abandoned(store: &Store) -> Result<()> {
 /// Whether the owner wanted the store to go with it, is gone, and no peer is alive.
 fn is_abandoned(store: &Store) -> Result<bool> {
     let failed = |error| store.failed(OsStr::new(OWNER), "the owner's record cannot be read", error);
-    if !matches!(lock::holder(store.dir().as_fd(), OsStr::new(OWNER)).map_err(failed)?, Holder::Dead(_)) {
-        return Ok(false);
+    match lock::holder(store.dir().as_fd(), OsStr::new(OWNER)).map_err(failed)? {
+        Holder::Dead(_) => {}
+        Holder::Alive(_) => return Ok(false),
+        Holder::None => return is_half_made(store),
     }
     let note = files::read_small(store.dir(), OsStr::new(OWNER), 4096).map_err(failed)?.unwrap_or_default();
     let terms = note.split(|byte| *byte == b'\n').nth(1).and_then(|line| serde_json::from_slice::<Terms>(line).ok());
@@ -199,4 +243,15 @@ fn is_abandoned(store: &Store) -> Result<bool> {
         }
     }
     Ok(true)
+}
+
+/// Whether the store has been without an owner's record and empty for so long that nobody is making or removing it.
+fn is_half_made(store: &Store) -> Result<bool> {
+    const MOMENTS: u64 = 10;
+    let failed = |error| store.failed(OsStr::new(""), "the store cannot be read", error);
+    let names = files::names(store.dir()).map_err(failed)?;
+    let changed = rustix::fs::fstat(store.dir()).map_err(|error| failed(error.into()))?.st_ctime;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let is_old = u64::try_from(changed).is_ok_and(|changed| now.saturating_sub(changed) > MOMENTS);
+    Ok(is_old && names.iter().all(|name| is_reserved(name)))
 }

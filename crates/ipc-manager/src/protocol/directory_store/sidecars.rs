@@ -102,7 +102,16 @@ impl Store {
 
     /// When the pid was put on record.
     pub(super) fn pid_written(&self, disk: &OsStr) -> Option<SystemTime> {
-        let stat = files::stat_at(self.dir(), &Sidecar::Pid.of(disk)).ok().flatten()?;
+        self.written(disk, Sidecar::Pid)
+    }
+
+    /// When a holder of the name last put anything on record.
+    pub(super) fn last_written(&self, disk: &OsStr) -> Option<SystemTime> {
+        Sidecar::ALL.into_iter().filter_map(|sidecar| self.written(disk, sidecar)).max()
+    }
+
+    fn written(&self, disk: &OsStr, sidecar: Sidecar) -> Option<SystemTime> {
+        let stat = files::stat_at(self.dir(), &sidecar.of(disk)).ok().flatten()?;
         UNIX_EPOCH.checked_add(Duration::new(stat.st_mtime.try_into().ok()?, stat.st_mtime_nsec.try_into().ok()?))
     }
 

@@ -61,7 +61,10 @@ impl Store {
                 Some(pid) if process::pid_is_alive(pid) => (PeerState::Leaving, Some(pid), None),
                 pid => (PeerState::Dead, pid, None),
             },
-            (Holder::None, _) => (self.state_without_pid(disk)?, None, None),
+            (Holder::None, _) => match self.state_without_pid(disk)? {
+                Some(state) => (state, None, None),
+                None => return Ok(None),
+            },
         };
         Ok(Some(EntryState { state, pid, identity, entry }))
     }
@@ -78,18 +81,21 @@ impl Store {
         Ok(None)
     }
 
-    /// Suspended, being made, or left half-made.
-    fn state_without_pid(&self, disk: &OsStr) -> Result<PeerState> {
+    /// Suspended, being made, or left half-made; `None` for what is nobody's entry.
+    fn state_without_pid(&self, disk: &OsStr) -> Result<Option<PeerState>> {
         let until = self.read_suspend(disk)?;
         if until.is_some() || self.has_sidecar(disk, Sidecar::Stats)? {
-            return Ok(PeerState::Suspended { until });
+            return Ok(Some(PeerState::Suspended { until }));
+        }
+        if !self.may_remove(disk) {
+            return Ok(None);
         }
         let stat = files::stat_at(self.dir(), disk).ok().flatten();
         let changed = stat.and_then(|stat| {
             SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(stat.st_ctime).ok()?))
         });
         let age = changed.and_then(|changed| SystemTime::now().duration_since(changed).ok()).unwrap_or_default();
-        Ok(if age > MAKING_DEADLINE { PeerState::Dead } else { PeerState::Starting })
+        Ok(Some(if age > MAKING_DEADLINE { PeerState::Dead } else { PeerState::Starting }))
     }
 }
 

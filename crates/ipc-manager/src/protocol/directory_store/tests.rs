@@ -2,7 +2,14 @@
 
 use super::*;
 
-const KIND: Kind = Kind { protocol: "Test", max_name: 200, is_entry: files::is_directory, unread: |_, _| 0 };
+const KIND: Kind = Kind {
+    protocol: "Test",
+    max_name: 200,
+    is_entry: files::is_directory,
+    unread: |_, _| 0,
+    is_intact: |_, _| true,
+    discard: |_, _| Ok(0),
+};
 
 #[test]
 fn fs_08_names_on_disk() {

@@ -15,7 +15,7 @@ use crate::message::Message;
 use crate::name::PeerName;
 use crate::protocol::{
     Connection, Damaged, Directory, Envelope, Inbox, Leave, Mode, OpenOptions, Opened, PeerRecord, PeerState, Receipt,
-    Wake,
+    Wake, Wanted,
 };
 use crate::serializer::Serializer;
 use crate::stats::Stats;
@@ -47,7 +47,9 @@ pub(super) fn open(bus: Arc<Bus>, options: OpenOptions) -> Result<Opened> {
     // Names that another implementation allows are not promised everywhere.
     PeerName::new(name.as_str())?;
     let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+    // All that can fail comes before the name is taken.
     let bell = Arc::new(Bell::new().map_err(|error| Error::system(error, "a descriptor to wait for cannot be had"))?);
+    let listing = Listing::new(Arc::clone(&bus), Some(name.clone()), Arc::clone(&serializer))?;
     let mut peers = bus.peers()?;
     let refuse =
         |kind, detail: &str| place(Error::new(kind, detail)).on_route(bus.route.as_str()).about_peer(name.as_str());
@@ -80,7 +82,6 @@ pub(super) fn open(bus: Arc<Bus>, options: OpenOptions) -> Result<Opened> {
     }
     peers.ring_watchers();
     drop(peers);
-    let listing = Listing::new(Arc::clone(&bus), Some(name.clone()), Arc::clone(&serializer))?;
     let connection = LocalMemoryConnection {
         bus,
         name,
@@ -175,14 +176,17 @@ impl Connection for LocalMemoryConnection {
             }
         }
         // What is left over must end the next wait.
-        if self.is_ready()? {
-            self.bell.ring();
-        }
-        Ok(())
+        self.is_ready().map(drop)
     }
 
     fn is_ready(&mut self) -> Result<bool> {
-        self.with_mailbox(|mailbox| !mailbox.is_empty())
+        // Before looking: what comes after it rings again.
+        self.bell.clear();
+        let is_ready = self.with_mailbox(|mailbox| !mailbox.is_empty())?;
+        if is_ready {
+            self.bell.ring();
+        }
+        Ok(is_ready)
     }
 
     fn is_pending(&mut self) -> Result<bool> {
@@ -204,9 +208,14 @@ impl Connection for LocalMemoryConnection {
         Ok(())
     }
 
-    fn wake(&self) -> Wake<'_> {
-        let mut wake = self.listing.wake();
-        wake.descriptors.push(self.bell.descriptor());
+    fn wake(&self, wanted: Wanted) -> Wake<'_> {
+        let mut wake = Wake { descriptors: vec![], look_every: LOOK_ALL_THE_SAME };
+        if wanted.messages {
+            wake.descriptors.push(self.bell.descriptor());
+        }
+        if wanted.peers {
+            wake.descriptors.extend(self.listing.wake().descriptors);
+        }
         wake
     }
 
@@ -234,8 +243,11 @@ impl Connection for LocalMemoryConnection {
     }
 
     fn close(&mut self, leave: Leave, stats: &Stats) -> Result<()> {
-        self.is_closed = true;
         let saved = self.listing.save_stats(&self.name, stats);
+        if saved.is_err() && leave != Leave::Disconnect {
+            return saved;
+        }
+        self.is_closed = true;
         let mut peers = self.bus.lock();
         let ours = [Holder::Connection(self.number), Holder::Leaving(self.number)];
         if peers.entries.get(&self.name).is_some_and(|entry| ours.contains(&entry.holder)) {
@@ -306,6 +318,7 @@ impl Directory for Listing {
     }
 
     fn peer(&mut self, name: &PeerName) -> Result<Option<PeerRecord>> {
+        self.bell.clear();
         Ok(self.bus.peers()?.entries.get(name).map(|entry| record(name, entry)))
     }
 

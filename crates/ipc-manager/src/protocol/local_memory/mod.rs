@@ -57,7 +57,7 @@ impl Protocol for LocalMemory {
         }
     }
 
-    fn hold(&self, route: &Route, _guarded: bool) -> Result<Hold> {
+    fn hold(&self, route: &Route, _guarded: bool, _instead_of: Option<Hold>) -> Result<Hold> {
         // The store ends with the process, whoever owns it.
         store::find(route).map(|_| Hold::none())
     }

@@ -6,8 +6,6 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::fs::Mode as FileMode;
-
 use super::mailbox::Mailbox;
 use super::outgoing::Outgoing;
 use crate::error::{Error, ErrorKind, Result};
@@ -15,7 +13,9 @@ use crate::limits::Limits;
 use crate::message::Message;
 use crate::name::PeerName;
 use crate::protocol::directory_store::{self, Listing, Sidecar, Store, leaving_name};
-use crate::protocol::{Connection, Damaged, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, Receipt, Wake};
+use crate::protocol::{
+    Connection, Damaged, Directory, Envelope, Inbox, Leave, Mode, OpenOptions, Opened, Receipt, Wake, Wanted,
+};
 use crate::serializer::Serializer;
 use crate::stats::Stats;
 use crate::system::files;
@@ -26,6 +26,10 @@ use crate::system::watch::{Interest, Watch};
 const LOOK_ALL_THE_SAME: Duration = Duration::from_secs(15);
 /// How often to look where nothing tells.
 const POLL: Duration = Duration::from_millis(20);
+
+/// How often a mailbox is drained and removed until something in it must be immovable: senders lose this race at once,
+/// since they open the mailbox by the name that it no longer has.
+const MOST_ROUNDS: usize = 1_000;
 
 /// See [`super::MessageFiles`].
 #[derive(Debug)]
@@ -42,6 +46,12 @@ struct MessageFilesConnection {
     watch: Option<Watch>,
     /// Whether the directory may hold what was not looked at.
     is_dirty: bool,
+    /// Whether messages may have been put back that were not taken in again.
+    may_have_resumed: bool,
+    /// Damage that was found while nobody was collecting.
+    reports: Inbox,
+    /// Whether the descriptor was made readable since changes were last asked for.
+    has_rung: bool,
     looked: Instant,
     is_unlisted: bool,
 }
@@ -49,14 +59,20 @@ struct MessageFilesConnection {
 pub(super) fn open(store: Store, options: OpenOptions) -> Result<Opened> {
     let OpenOptions { name, mode, serializer, limits, durability } = options;
     let store = Arc::new(store);
-    let claimed = directory_store::take(&store, &name, mode, &*serializer, |store, disk| {
-        Ok(rustix::fs::mkdirat(store.dir(), disk, FileMode::RWXU)?)
-    })?;
-    let directory_store::Claimed { disk, life, stats, discarded } = claimed;
-    let dir = match files::open_dir_at(store.dir(), &disk) {
-        Ok(dir) => dir,
+    let claimed =
+        directory_store::take(&store, &name, mode, &*serializer, |store, disk| files::make_dir_at(store.dir(), disk))?;
+    let directory_store::Claimed { disk, life, stats, discarded, was_suspended_until } = claimed;
+    let opened = Mailbox::new(Arc::clone(&store), disk.clone(), name.clone(), limits.clone())
+        .and_then(|mailbox| Ok((mailbox, files::open_dir_at(store.dir(), &disk)?)));
+    let (mailbox, dir) = match opened {
+        Ok(opened) => opened,
         Err(error) => {
-            let _ = directory_store::give_up(&store, &disk, &life);
+            let _ = match mode {
+                Mode::Connect => files::remove_empty_dir(store.dir(), &disk)
+                    .map_err(|error| store.failed(&disk, "the mailbox cannot be removed", error))
+                    .and_then(|_| directory_store::give_up(&store, &disk, &life)),
+                Mode::Reconnect => directory_store::keep_for_later(&store, &disk, &life, was_suspended_until),
+            };
             return Err(store.failed(&disk, "the mailbox cannot be opened", error));
         }
     };
@@ -64,7 +80,7 @@ pub(super) fn open(store: Store, options: OpenOptions) -> Result<Opened> {
         .inspect_err(|error| log::debug!("{name}: polling, since inotify cannot be had: {error}"))
         .ok();
     let connection = MessageFilesConnection {
-        mailbox: Mailbox::new(dir, store.path(&disk), name.clone(), limits.clone()),
+        mailbox,
         outgoing: Outgoing::new(Arc::clone(&store), durability),
         listing: Listing::new(Arc::clone(&store), Some(disk.clone()), Arc::clone(&serializer)),
         store,
@@ -75,30 +91,47 @@ pub(super) fn open(store: Store, options: OpenOptions) -> Result<Opened> {
         limits,
         watch,
         is_dirty: true,
+        may_have_resumed: true,
+        reports: Inbox::default(),
+        has_rung: false,
         looked: Instant::now(),
         is_unlisted: false,
     };
     Ok(Opened { connection: Box::new(connection), stats, discarded })
 }
 
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
+}
+
 impl MessageFilesConnection {
-    fn failed(&self, detail: &str, error: std::io::Error) -> Error {
+    fn failed(&mut self, detail: &str, error: std::io::Error) -> Error {
+        if self.mailbox.is_gone() && !self.is_unlisted {
+            return self.removed();
+        }
         self.store.failed(&self.disk, detail, error).about_peer(self.name.as_str())
     }
 
     /// Takes note of what the kernel tells. To be asked before looking: what comes after the question is told again.
     fn note_changes(&mut self) {
+        self.has_rung = false;
         self.is_dirty |= match &self.watch {
             Some(watch) => watch.take_changed() || self.looked.elapsed() >= LOOK_ALL_THE_SAME,
             None => true,
         };
     }
 
-    /// Takes note that the mailbox was seen empty. `Ok(false)`, or an error if it is not there any more.
-    fn has_looked(&mut self) -> Result<bool> {
+    fn has_looked(&mut self) {
         self.is_dirty = false;
         self.looked = Instant::now();
-        if self.mailbox.is_gone() { Err(self.removed()) } else { Ok(false) }
+    }
+
+    /// Keeps the descriptor readable while something is known to be there.
+    fn ring_if(&mut self, is_ready: bool) {
+        if let Some(watch) = self.watch.as_ref().filter(|_| is_ready && !self.has_rung) {
+            watch.ring();
+            self.has_rung = true;
+        }
     }
 
     /// Looks at the directory if it may hold something new.
@@ -107,18 +140,13 @@ impl MessageFilesConnection {
         if !self.is_dirty && !self.mailbox.has_known() {
             return Ok(());
         }
-        self.take_back_resumed(inbox)?;
         loop {
             let looked = self.mailbox.look(&*self.serializer, inbox);
             looked.map_err(|error| self.failed("the mailbox cannot be read", error))?;
             // What only the second listing showed is there for the first listing of the next look.
-            if self.mailbox.has_index() {
-                self.is_dirty = false;
-                self.looked = Instant::now();
+            if self.mailbox.has_index() || !self.mailbox.has_known() {
+                self.has_looked();
                 return Ok(());
-            }
-            if !self.mailbox.has_known() {
-                return self.has_looked().map(drop);
             }
         }
     }
@@ -136,23 +164,40 @@ impl MessageFilesConnection {
     /// Moves messages that were put back from their file into the mailbox. Idempotent, so a crash half-way loses and
     /// doubles nothing.
     fn take_back_resumed(&mut self, inbox: &mut Inbox) -> Result<()> {
+        self.may_have_resumed = false;
         if !self.store.has_resume(&self.disk)? {
             return Ok(());
         }
+        self.may_have_resumed = true;
         let Some(resumed) = self.store.read_resume(&self.disk)? else { return Ok(()) };
-        for payload in &resumed.payloads {
-            let restored = self.mailbox.restore(payload, &*self.serializer);
-            restored.map_err(|error| self.failed("a message that was put back cannot be taken in", error))?;
+        for (done, payload) in resumed.payloads.iter().enumerate() {
+            match self.mailbox.restore(payload, &*self.serializer) {
+                Ok(()) => {}
+                Err(error) if is_full(&error) => {
+                    // Readers must be able to empty a full disk. The records make room, and memory keeps the rest.
+                    self.store.remove_sidecar(&self.disk, Sidecar::Resume)?;
+                    for payload in &resumed.payloads[done..] {
+                        if self.mailbox.restore(payload, &*self.serializer).is_err() {
+                            self.mailbox.keep(payload, &*self.serializer, inbox);
+                        }
+                    }
+                    break;
+                }
+                Err(error) => return Err(self.failed("a message that was put back cannot be taken in", error)),
+            }
         }
+        self.may_have_resumed = false;
         let file = Sidecar::Resume.of(&self.disk);
         let Some(error) = resumed.damaged else {
             return self.store.remove_sidecar(&self.disk, Sidecar::Resume).map(drop);
         };
         let mut kept = file.clone();
         kept.push(".bad");
-        files::rename(self.store.dir(), &file, &kept)
-            .map_err(|error| self.failed("a damaged file of messages cannot be set aside", error))?;
-        inbox.set_aside(Damaged::new(error).kept_at(self.store.path(&kept)));
+        match files::rename(self.store.dir(), &file, &kept) {
+            Ok(()) => inbox.set_aside(Damaged::new(error).kept_at(self.store.path(&kept))),
+            Err(gone) if gone.kind() == std::io::ErrorKind::NotFound => inbox.set_aside(Damaged::new(error)),
+            Err(error) => return Err(self.failed("a damaged file of messages cannot be set aside", error)),
+        }
         Ok(())
     }
 }
@@ -166,26 +211,33 @@ impl Connection for MessageFilesConnection {
     }
 
     fn collect(&mut self, most: usize, bytes: usize, inbox: &mut Inbox) -> Result<()> {
+        inbox.damaged.append(&mut self.reports.damaged);
+        // First of all, so that they come before what is newer, also in the middle of a backlog.
+        if self.may_have_resumed || !self.mailbox.has_index() {
+            self.take_back_resumed(inbox)?;
+        }
         if !self.mailbox.has_index() {
             self.look(inbox)?;
         }
         let taken = self.mailbox.take(most, bytes, &*self.serializer, inbox);
+        let is_left = self.mailbox.has_known();
+        self.ring_if(is_left);
         taken.map_err(|error| self.failed("a message cannot be taken from the mailbox", error))
     }
 
     fn is_ready(&mut self) -> Result<bool> {
         self.note_changes();
-        if self.mailbox.has_known() {
-            return Ok(true);
+        let mut is_ready = self.mailbox.has_known();
+        if !is_ready && self.is_dirty {
+            let ready = self.mailbox.any_ready();
+            is_ready = ready.map_err(|error| self.failed("the mailbox cannot be read", error))?
+                || self.store.has_resume(&self.disk)?;
+            if !is_ready {
+                self.has_looked();
+            }
         }
-        if !self.is_dirty {
-            return Ok(false);
-        }
-        let ready = self.mailbox.any_ready().map_err(|error| self.failed("the mailbox cannot be read", error))?;
-        if ready || self.store.has_resume(&self.disk)? {
-            return Ok(true);
-        }
-        self.has_looked()
+        self.ring_if(is_ready);
+        Ok(is_ready)
     }
 
     fn is_pending(&mut self) -> Result<bool> {
@@ -193,23 +245,39 @@ impl Connection for MessageFilesConnection {
     }
 
     fn put_back(&mut self, messages: &[Message]) -> Result<()> {
+        if messages.is_empty() {
+            return Ok(());
+        }
         let mut payloads = Vec::with_capacity(messages.len());
         for message in messages {
             let message = message.clone().addressed_to(self.name.clone());
             payloads.push(Envelope::new(&message, &*self.serializer, &self.limits)?.payload()?.to_vec());
         }
+        // Behind half a record, which a writer that was killed left, nothing would be found again.
+        if self.store.read_resume(&self.disk)?.is_some_and(|resumed| resumed.damaged.is_some()) {
+            let mut reports = std::mem::take(&mut self.reports);
+            let taken = self.take_back_resumed(&mut reports);
+            self.reports = reports;
+            taken?;
+        }
+        self.store.append_resume(&self.disk, &payloads)?;
         self.is_dirty = true;
-        self.store.append_resume(&self.disk, &payloads)
+        self.may_have_resumed = true;
+        self.ring_if(true);
+        Ok(())
     }
 
-    fn wake(&self) -> Wake<'_> {
+    fn wake(&self, wanted: Wanted) -> Wake<'_> {
         let mut wake = match &self.watch {
+            _ if !wanted.messages => Wake { descriptors: vec![], look_every: Duration::MAX },
             Some(watch) => Wake { descriptors: watch.descriptors().to_vec(), look_every: LOOK_ALL_THE_SAME },
             None => Wake { descriptors: vec![], look_every: POLL },
         };
-        let peers = self.listing.wake();
-        wake.descriptors.extend(peers.descriptors);
-        wake.look_every = wake.look_every.min(peers.look_every);
+        if wanted.peers {
+            let peers = self.listing.wake();
+            wake.descriptors.extend(peers.descriptors);
+            wake.look_every = wake.look_every.min(peers.look_every);
+        }
         wake
     }
 
@@ -231,14 +299,15 @@ impl Connection for MessageFilesConnection {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(self.failed("the mailbox cannot be made unreachable", error)),
         }
+        self.mailbox.renamed(leaving);
         self.is_unlisted = true;
         self.is_dirty = true;
         Ok(())
     }
 
     fn seal(&mut self, inbox: &mut Inbox) -> Result<()> {
-        loop {
-            let removed = self.mailbox.remove(self.store.dir(), &leaving_name(&self.disk));
+        for _ in 0..MOST_ROUNDS {
+            let removed = self.mailbox.remove();
             if removed.map_err(|error| self.failed("the mailbox cannot be removed", error))? {
                 return Ok(());
             }
@@ -250,17 +319,22 @@ impl Connection for MessageFilesConnection {
                 inbox.len() > before
             } {}
         }
+        let error = Error::new(ErrorKind::Store, "something in the mailbox can be neither read nor removed");
+        Err(self.store.place(error.about_peer(self.name.as_str())))
     }
 
     fn close(&mut self, leave: Leave, stats: &Stats) -> Result<()> {
-        self.watch = None;
         let saved = self.store.write_stats(&self.disk, stats, &*self.serializer);
+        if leave != Leave::Disconnect {
+            let only_here: Vec<Message> = self.mailbox.only_in_memory().cloned().collect();
+            self.put_back(&only_here)?;
+        }
         match leave {
-            Leave::Disconnect => directory_store::give_up(&self.store, &self.disk, &self.life)?,
+            Leave::Disconnect => directory_store::give_up(&self.store, &self.disk, &self.life).and(saved),
+            // Without its counters on record a suspended entry would look like one that was never finished.
             Leave::Suspend { until } => {
-                directory_store::keep_for_later(&self.store, &self.disk, &self.life, until)?;
+                saved.and_then(|()| directory_store::keep_for_later(&self.store, &self.disk, &self.life, until))
             }
         }
-        saved
     }
 }

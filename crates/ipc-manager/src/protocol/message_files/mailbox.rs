@@ -11,48 +11,58 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::layout::{self, FileKind};
 use crate::error::{Error, ErrorKind};
 use crate::limits::Limits;
 use crate::message::{Message, Stamp};
 use crate::name::PeerName;
+use crate::protocol::directory_store::Store;
 use crate::protocol::{Damaged, Inbox};
 use crate::serializer::Serializer;
 use crate::system::files::{self, Untrusted};
+use crate::system::tree;
 
 /// Bytes of content kept in memory between the look and the handing out; what is beyond is read again.
-const KEPT_BYTES: usize = 16 << 20;
+const KEPT_BYTES: usize = 64 << 20;
 /// Most files set aside that are kept for a person to look at.
 const MOST_BAD: usize = 100;
 
 /// One's own mailbox.
 #[derive(Debug)]
 pub(super) struct Mailbox {
-    dir: OwnedFd,
-    /// For messages to people; everything goes by the descriptor.
-    path: PathBuf,
+    store: Arc<Store>,
+    /// What the directory is called; another name while leaving.
+    entry: OsString,
+    /// Device and inode number, so that another directory in its place is never taken for it.
+    identity: (u64, u64),
+    /// Open only while something is known to be in it: an open descriptor would keep the kernel from telling that the
+    /// directory was removed.
+    dir: Option<Arc<OwnedFd>>,
     own: PeerName,
-    limits: Limits,
+    pub(super) limits: Limits,
     /// In the order in which they are handed out: stamp, ordinal, arrival.
-    index: BTreeMap<(Stamp, u64, u64), Entry>,
+    pub(super) index: BTreeMap<(Stamp, u64, u64), Entry>,
     /// Seen, but something older may be on its way.
     later: Vec<Entry>,
     arrivals: u64,
     kept_bytes: usize,
     bad: usize,
+    /// Files that could not be opened, though they may be sound; each was reported once, and is tried again.
+    unreadable: HashSet<OsString>,
 }
 
 /// A message that waits.
 #[derive(Debug)]
-struct Entry {
-    file: OsString,
+pub(super) struct Entry {
+    /// `None` for one that is in memory only, since the disk is full.
+    pub(super) file: Option<OsString>,
     from: PeerName,
     key: (Stamp, u64),
     bytes: usize,
     /// The message, while memory allows.
-    message: Option<Message>,
+    pub(super) message: Option<Message>,
 }
 
 /// What reading one file gave.
@@ -63,8 +73,55 @@ enum Read {
 }
 
 impl Mailbox {
-    pub(super) fn new(dir: OwnedFd, path: PathBuf, own: PeerName, limits: Limits) -> Self {
-        Self { dir, path, own, limits, index: BTreeMap::new(), later: Vec::new(), arrivals: 0, kept_bytes: 0, bad: 0 }
+    pub(super) fn new(store: Arc<Store>, entry: OsString, own: PeerName, limits: Limits) -> io::Result<Self> {
+        let identity = files::identity_of(files::open_dir_at(store.dir(), &entry)?)?;
+        let (index, later) = (BTreeMap::new(), Vec::new());
+        Ok(Self {
+            store,
+            entry,
+            identity,
+            dir: None,
+            own,
+            limits,
+            index,
+            later,
+            arrivals: 0,
+            kept_bytes: 0,
+            bad: 0,
+            unreadable: HashSet::new(),
+        })
+    }
+
+    /// Takes note that the directory has another name.
+    pub(super) fn renamed(&mut self, entry: OsString) {
+        self.entry = entry;
+    }
+
+    /// The directory; fails with `NotFound` if it was removed, or another is in its place.
+    pub(super) fn dir(&mut self) -> io::Result<Arc<OwnedFd>> {
+        if let Some(dir) = &self.dir {
+            return Ok(Arc::clone(dir));
+        }
+        let dir = files::open_dir_at(self.store.dir(), &self.entry)?;
+        if files::identity_of(&dir)? != self.identity {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let dir = Arc::new(dir);
+        self.dir = Some(Arc::clone(&dir));
+        Ok(dir)
+    }
+
+    /// Lets go of the directory if nothing is known to be in it.
+    fn release(&mut self) {
+        if !self.has_known() {
+            self.dir = None;
+        }
+    }
+
+    /// Whether the directory was removed by somebody else.
+    pub(super) fn is_gone(&self) -> bool {
+        let there = files::stat_at(self.store.dir(), &self.entry).ok().flatten();
+        there.map(|stat| (stat.st_dev, stat.st_ino)) != Some(self.identity)
     }
 
     /// Whether messages are known that were not handed out.
@@ -78,79 +135,102 @@ impl Mailbox {
 
     /// Looks at the directory and indexes what waits. Damaged files are set aside and reported.
     pub(super) fn look(&mut self, serializer: &dyn Serializer, inbox: &mut Inbox) -> io::Result<()> {
-        let first = self.list()?;
-        if first.is_empty() {
+        let looked = self.try_look(serializer, inbox);
+        if looked.is_err() {
+            // A part of a listing would hand out the newer before the older.
+            self.index.retain(|_, entry| entry.file.is_none());
             self.later.clear();
+            self.kept_bytes = self.index.values().map(|entry| entry.bytes).sum();
+        }
+        looked
+    }
+
+    fn try_look(&mut self, serializer: &dyn Serializer, inbox: &mut Inbox) -> io::Result<()> {
+        let dir = self.dir()?;
+        let first = list(dir.as_fd())?;
+        if first.is_empty() {
+            // Nothing is known but what is in memory only, and that is in the index.
+            self.later.clear();
+            self.kept_bytes = self.index.values().map(|entry| entry.bytes).sum();
+            self.release();
             return Ok(());
         }
-        let second = self.list()?;
+        let second = list(dir.as_fd())?;
         // Older than the first listing, so whatever is older than them is in there, too.
-        let later: HashMap<OsString, Entry> = self.later.drain(..).map(|entry| (entry.file.clone(), entry)).collect();
+        let later: HashMap<OsString, Entry> =
+            self.later.drain(..).filter_map(|entry| Some((entry.file.clone()?, entry))).collect();
         let mut known = later;
         let mut newest: HashMap<PeerName, (Stamp, u64)> = HashMap::new();
         let in_first: HashSet<OsString> = first.iter().cloned().collect();
         for file in first {
-            let Some(entry) = self.entry(known.remove(&file), file, serializer, inbox)? else { continue };
+            let entry = match known.remove(&file) {
+                Some(entry) => entry,
+                None => match self.load(dir.as_fd(), &file, serializer, inbox)? {
+                    Some((message, bytes)) => self.entry_of(Some(file), message, bytes),
+                    None => continue,
+                },
+            };
             let newest = newest.entry(entry.from.clone()).or_insert(entry.key);
             *newest = (*newest).max(entry.key);
             self.admit(entry);
         }
         for file in second.into_iter().filter(|file| !in_first.contains(file)) {
-            let Some(entry) = self.entry(None, file, serializer, inbox)? else { continue };
+            let Some((message, bytes)) = self.load(dir.as_fd(), &file, serializer, inbox)? else { continue };
+            let entry = self.entry_of(Some(file), message, bytes);
             if newest.get(&entry.from).is_some_and(|newest| entry.key <= *newest) {
                 self.admit(entry);
             } else {
                 self.later.push(entry);
             }
         }
+        // Known once, but taken by somebody else.
+        self.kept_bytes -=
+            known.values().filter(|entry| entry.message.is_some()).map(|entry| entry.bytes).sum::<usize>();
+        self.release();
         Ok(())
     }
 
-    /// The names of all complete messages.
-    fn list(&self) -> io::Result<Vec<OsString>> {
-        let mut names = Vec::new();
-        files::for_each_name(self.dir.as_fd(), |name, _| {
-            if layout::kind_of(name) == FileKind::Ready {
-                names.push(name.to_owned());
-            }
-            ControlFlow::Continue(())
-        })?;
-        Ok(names)
-    }
-
-    fn entry(
+    /// Reads one file. What is no message is set aside; what cannot be read now is left where it is; both are reported.
+    fn load(
         &mut self,
-        known: Option<Entry>,
-        file: OsString,
+        dir: BorrowedFd<'_>,
+        file: &OsStr,
         serializer: &dyn Serializer,
         inbox: &mut Inbox,
-    ) -> io::Result<Option<Entry>> {
-        if known.is_some() {
-            return Ok(known);
-        }
-        Ok(match self.read(&file, serializer)? {
+    ) -> io::Result<Option<(Message, usize)>> {
+        let read = match self.read(dir, file, serializer) {
+            Err(error) if is_of_one_file(&error) => {
+                self.report_unreadable(file.to_owned(), error, inbox);
+                return Ok(None);
+            }
+            read => read?,
+        };
+        self.unreadable.remove(file);
+        Ok(match read {
             Read::Gone => None,
             Read::Damaged(error) => {
-                self.set_aside(&file, error, inbox);
+                self.set_aside(dir, file, error, inbox);
                 None
             }
-            Read::Message { message, bytes } => {
-                let keep = self.kept_bytes + bytes <= KEPT_BYTES;
-                self.kept_bytes += if keep { bytes } else { 0 };
-                let (from, key) = (message.from().clone(), message.order_key());
-                Some(Entry { file, from, key, bytes, message: keep.then_some(message) })
-            }
+            Read::Message { message, bytes } => Some((message, bytes)),
         })
     }
 
-    fn admit(&mut self, entry: Entry) {
+    pub(super) fn entry_of(&mut self, file: Option<OsString>, message: Message, bytes: usize) -> Entry {
+        let keep = file.is_none() || self.kept_bytes + bytes <= KEPT_BYTES;
+        self.kept_bytes += if keep { bytes } else { 0 };
+        let (from, key) = (message.from().clone(), message.order_key());
+        Entry { file, from, key, bytes, message: keep.then_some(message) }
+    }
+
+    pub(super) fn admit(&mut self, entry: Entry) {
         self.arrivals += 1;
         self.index.insert((entry.key.0, entry.key.1, self.arrivals), entry);
     }
 
-    fn read(&self, file: &OsStr, serializer: &dyn Serializer) -> io::Result<Read> {
+    fn read(&self, dir: BorrowedFd<'_>, file: &OsStr, serializer: &dyn Serializer) -> io::Result<Read> {
         let corrupt = |detail: String| Read::Damaged(Error::new(ErrorKind::Corrupt, detail));
-        Ok(match files::read_untrusted(self.dir.as_fd(), file, self.limits.encoded_bytes)? {
+        Ok(match files::read_untrusted(dir, file, self.limits.encoded_bytes)? {
             Untrusted::Gone => Read::Gone,
             Untrusted::Refused(why) => corrupt(format!("this is no message: {why}")),
             Untrusted::TooLarge { bytes } => {
@@ -176,6 +256,10 @@ impl Mailbox {
         serializer: &dyn Serializer,
         inbox: &mut Inbox,
     ) -> io::Result<()> {
+        if self.index.is_empty() {
+            return Ok(());
+        }
+        let dir = self.dir()?;
         let mut taken = 0;
         while inbox.len() < most {
             let Some(first) = self.index.first_entry() else { break };
@@ -184,24 +268,20 @@ impl Mailbox {
             }
             let entry = first.remove();
             taken += entry.bytes;
+            self.kept_bytes -= if entry.message.is_some() { entry.bytes } else { 0 };
+            let Some(file) = entry.file else {
+                // One that was put back, and is nowhere else any more.
+                entry.message.into_iter().for_each(|message| inbox.accept_again(message));
+                continue;
+            };
             let message = match entry.message {
-                Some(message) => {
-                    self.kept_bytes -= entry.bytes;
-                    Some(message)
-                }
-                None => match self.read(&entry.file, serializer)? {
-                    Read::Message { message, .. } => Some(message),
-                    Read::Gone => None,
-                    Read::Damaged(error) => {
-                        self.set_aside(&entry.file, error, inbox);
-                        None
-                    }
-                },
+                Some(message) => Some(message),
+                None => self.load(dir.as_fd(), &file, serializer, inbox)?.map(|(message, _)| message),
             };
             // Who removes it has it: two readers never both hand it out.
             match message {
-                Some(message) if files::remove_file(self.dir.as_fd(), &entry.file)? => {
-                    if layout::is_put_back(&entry.file) {
+                Some(message) if files::remove_file(dir.as_fd(), &file)? => {
+                    if layout::is_put_back(&file) {
                         inbox.accept_again(message);
                     } else {
                         inbox.accept(message);
@@ -210,80 +290,94 @@ impl Mailbox {
                 _ => {}
             }
         }
+        self.release();
         Ok(())
     }
 
+    /// Reports a file that cannot be read now, once. It stays where it is.
+    fn report_unreadable(&mut self, file: OsString, error: io::Error, inbox: &mut Inbox) {
+        let path = self.store.path(&self.entry).join(&file);
+        if self.unreadable.insert(file) {
+            let error = Error::system(error, "a message cannot be read now, and is left where it is");
+            inbox.set_aside(Damaged::new(error.in_protocol(super::NAME).at_path(path)));
+        }
+    }
+
     /// Moves what is no message out of the way, or removes it where enough of it is kept already.
-    fn set_aside(&mut self, file: &OsStr, error: Error, inbox: &mut Inbox) {
+    fn set_aside(&mut self, dir: BorrowedFd<'_>, file: &OsStr, error: Error, inbox: &mut Inbox) {
         let bad = layout::bad(file);
-        let kept = self.bad < MOST_BAD && files::rename(self.dir.as_fd(), file, &bad).is_ok();
+        let kept = self.bad < MOST_BAD && files::rename(dir, file, &bad).is_ok();
         if kept {
             self.bad += 1;
         } else {
-            let _ = crate::system::tree::remove(self.dir.as_fd(), file);
+            let _ = tree::remove(dir, file);
         }
-        let damaged = Damaged::new(error.in_protocol(super::NAME).at_path(self.path.join(file)));
-        inbox.set_aside(if kept { damaged.kept_at(self.path.join(bad)) } else { damaged });
+        let path = self.store.path(&self.entry);
+        let damaged = Damaged::new(error.in_protocol(super::NAME).at_path(path.join(file)));
+        inbox.set_aside(if kept { damaged.kept_at(path.join(bad)) } else { damaged });
     }
 
     /// Whether a message is being written: one whose file is not old yet, since a dead writer's file stays.
-    pub(super) fn any_pending(&self) -> io::Result<bool> {
+    pub(super) fn any_pending(&mut self) -> io::Result<bool> {
+        let dir = self.dir()?;
+        self.release();
         let mut pending = Vec::new();
-        files::for_each_name(self.dir.as_fd(), |name, _| {
+        files::for_each_name(dir.as_fd(), |name, _| {
             if layout::kind_of(name) == FileKind::Pending {
                 pending.push(name.to_owned());
             }
             ControlFlow::Continue(())
         })?;
         for name in pending {
-            if files::stat_at(self.dir.as_fd(), &name)?.is_some_and(|stat| !layout::is_stale(&stat)) {
+            if files::stat_at(dir.as_fd(), &name)?.is_some_and(|stat| !layout::is_stale(&stat)) {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// Puts a payload into the own mailbox, as a message that was put back. That it is there already is fine.
-    pub(super) fn restore(&self, payload: &[u8], serializer: &dyn Serializer) -> io::Result<()> {
-        let message = decode(payload, serializer, &self.limits).ok();
-        let file = layout::put_back(message.as_ref().map(Message::id));
-        let mut pending = file.clone();
-        pending.push(".pend");
-        files::remove_file(self.dir.as_fd(), &pending)?;
-        files::create_whole(self.dir.as_fd(), &pending, payload, files::Sync::Kernel)?;
-        match files::rename_new(self.dir.as_fd(), &pending, &file) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                files::remove_file(self.dir.as_fd(), &pending).map(drop)
-            }
-            renamed => renamed,
-        }
-    }
-
     /// Removes everything that is no complete message, and then the directory itself; `Ok(false)` if a message came.
-    pub(super) fn remove(&mut self, store: BorrowedFd<'_>, entry: &OsStr) -> io::Result<bool> {
-        for name in files::names(self.dir.as_fd())? {
-            // A message that is being written is refused hereby: its writer cannot rename it any more.
-            if layout::kind_of(&name) != FileKind::Ready {
-                crate::system::tree::remove(self.dir.as_fd(), &name)?;
-            }
-        }
-        files::remove_empty_dir(store, entry)
-    }
-
-    /// Whether the directory was removed by somebody else.
-    pub(super) fn is_gone(&self) -> bool {
-        rustix::fs::fstat(&self.dir).is_ok_and(|stat| stat.st_nlink == 0)
+    pub(super) fn remove(&mut self) -> io::Result<bool> {
+        let dir = match self.dir() {
+            Ok(dir) => dir,
+            // Somebody else was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            Err(error) => return Err(error),
+        };
+        self.release();
+        super::removal::refuse_half_written(dir.as_fd())?;
+        files::remove_empty_dir(self.store.dir(), &self.entry)
     }
 
     /// Whether a complete message is in the directory.
-    pub(super) fn any_ready(&self) -> io::Result<bool> {
-        let mut any = false;
-        files::for_each_name(self.dir.as_fd(), |name, _| {
-            any = layout::kind_of(name) == FileKind::Ready;
+    pub(super) fn any_ready(&mut self) -> io::Result<bool> {
+        let dir = self.dir()?;
+        self.release();
+        let (mut any, unreadable) = (false, &self.unreadable);
+        files::for_each_name(dir.as_fd(), |name, _| {
+            any = layout::kind_of(name) == FileKind::Ready && !unreadable.contains(name);
             if any { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
         Ok(any)
     }
+}
+
+/// Whether an error of opening or reading is about that file, and not about this process or the whole machine.
+fn is_of_one_file(error: &io::Error) -> bool {
+    !matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
+        && error.kind() != io::ErrorKind::NotFound
+}
+
+/// The names of all complete messages.
+fn list(dir: BorrowedFd<'_>) -> io::Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    files::for_each_name(dir, |name, _| {
+        if layout::kind_of(name) == FileKind::Ready {
+            names.push(name.to_owned());
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(names)
 }
 
 /// Decodes one message.

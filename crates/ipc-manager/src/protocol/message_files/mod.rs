@@ -6,6 +6,8 @@ mod connection;
 mod layout;
 mod mailbox;
 mod outgoing;
+mod put_back;
+mod removal;
 
 use std::sync::Arc;
 
@@ -21,7 +23,14 @@ use crate::system::files;
 
 const NAME: &str = "MessageFiles";
 
-const KIND: Kind = Kind { protocol: NAME, max_name: 200, is_entry: files::is_directory, unread: layout::unread };
+const KIND: Kind = Kind {
+    protocol: NAME,
+    max_name: 200,
+    is_entry: files::is_directory,
+    unread: layout::unread,
+    is_intact: removal::is_intact,
+    discard: removal::discard,
+};
 
 /// The protocol; see the module.
 #[derive(Debug, Clone, Copy)]
@@ -60,8 +69,8 @@ impl Protocol for MessageFiles {
         directory_store::create(KIND, options)
     }
 
-    fn hold(&self, route: &Route, guarded: bool) -> Result<Hold> {
-        directory_store::hold(KIND, route, guarded)
+    fn hold(&self, route: &Route, guarded: bool, instead_of: Option<Hold>) -> Result<Hold> {
+        directory_store::hold(KIND, route, guarded, instead_of)
     }
 
     fn open(&self, route: &Route, options: OpenOptions) -> Result<Opened> {

@@ -57,6 +57,8 @@ impl Outgoing {
         let id = crate::message::MessageId::new(envelope.message().id().as_str())?;
         let (pending, ready) = (layout::pending(&id), layout::ready(&id));
         self.write(dir.as_fd(), &disk, &pending, payload)?;
+        // Asked before it is stored: a reader may take it and be gone in the same moment.
+        let receipt = self.receipt(&disk);
         match files::rename_new(dir.as_fd(), &pending, &ready) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -76,7 +78,7 @@ impl Outgoing {
                 error.with_stored(Stored::Maybe)
             })?;
         }
-        Ok(self.receipt(&disk))
+        Ok(receipt)
     }
 
     fn write(&self, dir: BorrowedFd<'_>, disk: &OsStr, pending: &OsStr, payload: &[u8]) -> Result<()> {
