@@ -39,7 +39,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Sleeps until the bus or the socket has something, or it is time to look all the same.
 fn wait(client: &ipc_manager::Client, socket: &UnixStream) -> Result<(), Box<dyn Error>> {
     let wake = client.wake()?;
-    let mut polled: Vec<PollFd<'_>> = wake.descriptors.into_iter().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+    let mut polled: Vec<PollFd<'_>> =
+        wake.descriptors.into_iter().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
     let socket = socket.as_fd();
     polled.push(PollFd::from_borrowed_fd(socket, PollFlags::IN));
     let most = Timespec { tv_sec: i64::try_from(wake.look_every.as_secs())?, tv_nsec: 0 };

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::OWNER_NAME;
+use super::OWNER_NAMES;
 use crate::error::Escaped;
 use crate::name::PeerName;
 use crate::stats::Stats;
@@ -46,7 +46,9 @@ impl Audit {
             pairs.extend(stats.read.keys().map(|from| (from.as_str(), name.as_str())));
         }
         let mut audit = Self::default();
-        for (from, to) in pairs.into_iter().filter(|(from, to)| *from != OWNER_NAME && *to != OWNER_NAME) {
+        for (from, to) in
+            pairs.into_iter().filter(|(from, to)| !OWNER_NAMES.contains(from) && !OWNER_NAMES.contains(to))
+        {
             let sent = count(|stats| &stats.sent, from, to);
             let read = count(|stats| &stats.read, to, from);
             audit.sent = audit.sent.saturating_add(sent);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Audit, OWNER_NAME, Signal};
+use super::{Audit, OWNER_NAMES, Signal};
 use crate::client::{Client, local_clients_on};
 use crate::connection_string::ConnectionString;
 use crate::error::{Error, ErrorKind, Result};
@@ -106,7 +106,12 @@ impl Charge {
 
 impl Terms {
     pub(super) fn connect_owner(&self) -> Result<Client> {
-        Client::builder(OWNER_NAME, &self.info).registry(self.registry.clone()).connect()
+        let connect = |name| Client::builder(name, &self.info).registry(self.registry.clone()).connect();
+        let is_ours = || local_clients_on(self.info.route()).iter().any(|client| client.name == OWNER_NAMES[0]);
+        match connect(OWNER_NAMES[0]) {
+            Err(error) if error.kind() == ErrorKind::NameInUse && is_ours() => connect(OWNER_NAMES[1]),
+            connected => connected,
+        }
     }
 
     /// Asks all peers to end: by signal if one is set, and by message.
@@ -148,7 +153,7 @@ impl Terms {
                 .map(|client| client.name)
                 .collect();
             let peers = owner.all_peers()?.into_iter().filter(|peer| peer.state.is_alive()).map(|peer| peer.name);
-            remaining = peers.filter(|name| !own.contains(name)).collect();
+            remaining = peers.filter(|name| !own.contains(name) && !OWNER_NAMES.contains(&name.as_str())).collect();
             Ok(remaining.is_empty())
         })?;
         Ok(remaining)

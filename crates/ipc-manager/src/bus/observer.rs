@@ -8,7 +8,7 @@ use super::Audit;
 use crate::connection_string::ConnectionString;
 use crate::error::{Error, Result};
 use crate::name::PeerName;
-use crate::protocol::{Directory, PeerRecord, Registry};
+use crate::protocol::{Directory, PeerRecord, Registry, Wake};
 use crate::stats::Stats;
 use crate::system::Deadline;
 use crate::system::poll;
@@ -99,6 +99,18 @@ impl Observer {
         let changed = self.until_changed(deadline);
         self.directory.watch_peers(false);
         changed.map_err(|error| error.during("observe"))
+    }
+
+    /// Starts or stops to make [`wake`](Observer::wake) tell of peers that come and go.
+    pub fn watch(&mut self, on: bool) {
+        self.directory.watch_peers(on);
+    }
+
+    /// What to poll in an event loop of one's own, while [watching](Observer::watch).
+    /// [`peers`](Observer::peers) takes note of the changes until then.
+    #[must_use]
+    pub fn wake(&self) -> Wake<'_> {
+        self.directory.wake()
     }
 
     fn until_changed(&mut self, deadline: Deadline) -> Result<bool> {

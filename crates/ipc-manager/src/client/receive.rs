@@ -126,7 +126,7 @@ impl Client {
     /// Counts and sorts what a connection took out of the store.
     pub(super) fn accept(&mut self, inbox: Inbox) -> Vec<Message> {
         for damaged in inbox.damaged {
-            log::warn!("{}: set aside: {}", self.name, damaged.error());
+            log::debug!("{}: set aside: {}", self.name, damaged.error());
             self.damaged.push(damaged);
         }
         // Who never asks for the reports keeps the newest, and they were logged.

@@ -12,6 +12,9 @@ use crate::serializer::Serializer;
 use crate::stats::Stats;
 use crate::system::files::{self, Untrusted};
 
+/// File systems take the time from a clock that is behind by up to a tick; inode(7) and CONFIG_HZ.
+const TICK: Duration = Duration::from_millis(20);
+
 /// The kinds of files beside an entry, by their suffix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::protocol) enum Sidecar {
@@ -107,7 +110,8 @@ impl Store {
 
     /// When a holder of the name last put anything on record.
     pub(super) fn last_written(&self, disk: &OsStr) -> Option<SystemTime> {
-        Sidecar::ALL.into_iter().filter_map(|sidecar| self.written(disk, sidecar)).max()
+        let last = Sidecar::ALL.into_iter().filter_map(|sidecar| self.written(disk, sidecar)).max();
+        last.map(|last| last + TICK)
     }
 
     fn written(&self, disk: &OsStr, sidecar: Sidecar) -> Option<SystemTime> {

@@ -21,12 +21,15 @@ use crate::stats::Stats;
 use crate::system::files;
 use crate::system::lock::LifeLock;
 use crate::system::watch::{Interest, Watch};
+use crate::system::{Deadline, poll};
 
 /// How often to look where the kernel tells of messages: only for the case that something else wrote past it.
 const LOOK_ALL_THE_SAME: Duration = Duration::from_secs(15);
 /// How often to look where nothing tells.
 const POLL: Duration = Duration::from_millis(20);
 
+/// How long the removal of a store may take from its first mailbox to the last.
+const REMOVAL: Duration = Duration::from_millis(200);
 /// How often a mailbox is drained and removed until something in it must be immovable: senders lose this race at once,
 /// since they open the mailbox by the name that it no longer has.
 const MOST_ROUNDS: usize = 1_000;
@@ -142,6 +145,10 @@ impl MessageFilesConnection {
         }
         loop {
             let looked = self.mailbox.look(&*self.serializer, inbox);
+            if self.is_unlisted && looked.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+                // Somebody else removed it: nothing is left to drain.
+                return Ok(());
+            }
             looked.map_err(|error| self.failed("the mailbox cannot be read", error))?;
             // What only the second listing showed is there for the first listing of the next look.
             if self.mailbox.has_index() || !self.mailbox.has_known() {
@@ -154,6 +161,11 @@ impl MessageFilesConnection {
     fn removed(&mut self) -> Error {
         // Stays so: every later look says it again.
         self.is_dirty = true;
+        // Mailboxes go before the store that they are in; a moment tells which of the two was removed.
+        let moment = Deadline::after(REMOVAL);
+        while !self.store.is_gone() && !moment.has_passed() {
+            let _ = poll::readable(&[], Duration::from_millis(1));
+        }
         if self.store.is_gone() {
             return self.store.removed();
         }
@@ -296,6 +308,9 @@ impl Connection for MessageFilesConnection {
             .map_err(|error| self.failed("what an earlier peer left cannot be removed", error))?;
         match files::rename(self.store.dir(), &self.disk, &leaving) {
             Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && self.store.is_gone() => {
+                return Err(self.store.removed());
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(self.failed("the mailbox cannot be made unreachable", error)),
         }

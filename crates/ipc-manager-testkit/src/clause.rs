@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a clause is, and what it needs of a protocol.
+
+use ipc_manager::{Capabilities, Durability, WaitMechanism};
+
+use crate::Context;
+
+/// One thing that holds, as a sentence and as a test.
+///
+/// ```
+/// let clause = &ipc_manager_testkit::clauses()[0];
+/// assert!(clause.id.contains('.') && clause.text.ends_with('.'));
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Clause {
+    /// Theme and name, such as `order.per_sender`.
+    pub id: &'static str,
+    /// What holds, in one sentence.
+    pub text: &'static str,
+    /// Where the requirement comes from: scenarios, faults and defects by their ids.
+    pub source: &'static [&'static str],
+    /// What a protocol must promise for the clause to apply.
+    pub needs: &'static [Need],
+    /// The proof. It panics where the clause does not hold.
+    pub run: fn(&Context<'_>),
+}
+
+impl Clause {
+    /// Why the clause does not apply to a protocol; `None` if it does.
+    #[must_use]
+    pub fn not_applicable(&self, capabilities: &Capabilities) -> Option<&'static str> {
+        self.needs.iter().find_map(|need| need.unmet(capabilities))
+    }
+}
+
+/// What a clause needs of a protocol. There is one for each capability, and one for its absence where that has a
+/// clause of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Peers can be different processes.
+    Processes,
+    /// A peer can leave and keep its mailbox.
+    Suspend,
+    /// A peer cannot leave and keep its mailbox.
+    NoSuspend,
+    /// A bus can be looked at without joining it.
+    Observable,
+    /// A bus cannot be looked at without joining it.
+    NotObservable,
+    /// An acknowledged message outlives every process on the bus.
+    OutlivesProcesses,
+    /// A mailbox has a limit of the protocol's own.
+    BoundedMailbox,
+    /// A mailbox holds as many messages as the disk does.
+    UnboundedMailbox,
+    /// A payload has a limit of the protocol's own.
+    BoundedPayload,
+    /// A waiting reader is woken through descriptors.
+    Descriptors,
+    /// A waiting reader looks again and again.
+    NoDescriptors,
+}
+
+impl Need {
+    /// Why a protocol does not meet it; `None` if it does.
+    #[must_use]
+    pub fn unmet(self, capabilities: &Capabilities) -> Option<&'static str> {
+        let polls = capabilities.wait == WaitMechanism::Polling;
+        let (met, reason) = match self {
+            Self::Processes => (capabilities.crosses_processes, "not promised: all peers are in one process"),
+            Self::Suspend => (capabilities.suspend, "not promised: no suspend"),
+            Self::NoSuspend => (!capabilities.suspend, "does not apply: suspend is offered"),
+            Self::Observable => (capabilities.observable, "not promised: one must join to look"),
+            Self::NotObservable => (!capabilities.observable, "does not apply: it can be observed"),
+            Self::OutlivesProcesses => {
+                (capabilities.durability >= Durability::Kernel, "not promised: messages go with a process")
+            }
+            Self::BoundedMailbox => (capabilities.most_unread.is_some(), "does not apply: mailboxes have no limit"),
+            Self::UnboundedMailbox => (capabilities.most_unread.is_none(), "not promised: mailboxes have a limit"),
+            Self::BoundedPayload => {
+                (capabilities.largest_payload.is_some(), "does not apply: no limit but that of the bus")
+            }
+            Self::Descriptors => (!polls, "not promised: readers poll"),
+            Self::NoDescriptors => (polls, "does not apply: readers are woken"),
+        };
+        (!met).then_some(reason)
+    }
+}

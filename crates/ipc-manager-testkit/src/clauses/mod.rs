@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What every protocol must hold, one theme a file.
+
+mod bus;
+mod crash;
+mod full;
+mod leave;
+mod names;
+mod observe;
+mod order;
+mod owner;
+mod peers;
+mod race;
+mod requeue;
+mod size;
+mod stats;
+mod suspend;
+mod wait;
+
+use crate::Clause;
+
+/// Every clause, theme by theme.
+///
+/// ```
+/// assert!(ipc_manager_testkit::clauses().iter().any(|clause| clause.id == "order.per_sender"));
+/// ```
+#[must_use]
+pub fn all() -> Vec<&'static Clause> {
+    let themes = [
+        bus::CLAUSES,
+        order::CLAUSES,
+        names::CLAUSES,
+        race::CLAUSES,
+        peers::CLAUSES,
+        wait::CLAUSES,
+        size::CLAUSES,
+        full::CLAUSES,
+        requeue::CLAUSES,
+        stats::CLAUSES,
+        leave::CLAUSES,
+        suspend::CLAUSES,
+        crash::CLAUSES,
+        owner::CLAUSES,
+        observe::CLAUSES,
+    ];
+    themes.into_iter().flatten().collect()
+}

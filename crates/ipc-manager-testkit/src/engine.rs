@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The other side of a puppet: this same program, started again to do what it is told.
+
+use std::io::{BufReader, Read, Write};
+use std::process::{Command, ExitCode};
+
+use ipc_manager::Registry;
+
+use crate::{Subject, suite::Act};
+
+/// Tells a started program what to be: a protocol whose registry to serve, or an act behind `act:`.
+const ROLE: &str = "IPC_MANAGER_TESTKIT_ROLE";
+
+/// The process that the started program must not outlive.
+const PARENT: &str = "IPC_MANAGER_TESTKIT_PARENT";
+
+/// This program, to be started in a role.
+pub(crate) fn program(role: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("a running program has a path"));
+    command.env(ROLE, role).env(PARENT, std::process::id().to_string());
+    command
+}
+
+/// Plays the role that this process was started for, if it was.
+pub(crate) fn play(subjects: &[Subject], acts: &[Act]) -> Option<ExitCode> {
+    let role = std::env::var(ROLE).ok()?;
+    die_with_parent();
+    if let Some(name) = role.strip_prefix("act:") {
+        let act = acts.iter().find(|act| act.name == name).unwrap_or_else(|| panic!("there is no act {name:?}"));
+        return Some((act.play)());
+    }
+    let subject = subjects.iter().find(|subject| subject.protocol() == role);
+    let subject = subject.unwrap_or_else(|| panic!("there is no subject for the protocol {role:?}"));
+    serve(subject.registry(), std::io::stdin(), std::io::stdout());
+    Some(ExitCode::SUCCESS)
+}
+
+/// Runs the engine until its input ends.
+pub(crate) fn serve(registry: Registry, input: impl Read + Send + 'static, output: impl Write + Send + 'static) {
+    if let Err(error) = ipcm::coproc::serve(registry, BufReader::new(input), output) {
+        // Whoever drives it sees the end of the output; the reason is for the reader of the log.
+        eprintln!("a puppet ended: {error}");
+    }
+}
+
+/// Whatever happens to the test process, also a kill: its children go with it, stopped ones too.
+fn die_with_parent() {
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    let parent = rustix::process::getppid().map(rustix::process::Pid::as_raw_nonzero);
+    let expected = std::env::var(PARENT).ok().and_then(|pid| pid.parse().ok());
+    if parent.map(std::num::NonZero::get) != expected {
+        // It died before the signal was asked for.
+        std::process::exit(1);
+    }
+}

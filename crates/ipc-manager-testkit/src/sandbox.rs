@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A directory of a test's own, removed with all in it when the test ends, however it ends.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::watchdog;
+
+/// A directory of a test's own.
+///
+/// ```
+/// let sandbox = ipc_manager_testkit::Sandbox::new();
+/// let dir = sandbox.dir().to_owned();
+/// assert!(dir.is_dir());
+/// drop(sandbox);
+/// assert!(!dir.exists());
+/// ```
+#[derive(Debug)]
+pub struct Sandbox {
+    dir: PathBuf,
+}
+
+impl Sandbox {
+    /// Makes one in the temporary folder, accessible to this user only. The path is short: sockets need that.
+    ///
+    /// # Panics
+    /// If the system refuses.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::within(&std::env::temp_dir())
+    }
+
+    /// Makes one in a given directory, such as one on another file system.
+    ///
+    /// # Panics
+    /// If the system refuses.
+    #[must_use]
+    pub fn within(parent: &Path) -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        loop {
+            let dir = parent.join(format!("ipct-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
+            match fs::DirBuilder::new().mode(0o700).create(&dir) {
+                Ok(()) => {
+                    watchdog::directory_made(&dir);
+                    return Self { dir };
+                }
+                // Of an earlier process with this pid; it is not ours to remove.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => panic!("cannot make {}: {error}", dir.display()),
+            }
+        }
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Every path below it, relative to it and sorted: what a test compares to see that nothing changed.
+    ///
+    /// # Panics
+    /// If it cannot be read.
+    #[must_use]
+    pub fn listing(&self) -> BTreeSet<PathBuf> {
+        listing(&self.dir)
+    }
+}
+
+/// Every path below a directory, relative to it. What goes away while it is looked at is left out.
+pub(crate) fn listing(dir: &Path) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(at) = open.pop() {
+        for entry in fs::read_dir(&at).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_dir()) {
+                open.push(path.clone());
+            }
+            found.insert(path.strip_prefix(dir).expect("it was found below").to_owned());
+        }
+    }
+    found
+}
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        remove(&self.dir);
+        watchdog::directory_gone(&self.dir);
+    }
+}
+
+/// Removes a test's directory; a test may have taken rights away from what is in it.
+pub(crate) fn remove(dir: &Path) {
+    for _ in 0..3 {
+        if fs::remove_dir_all(dir).is_ok() || !dir.exists() {
+            return;
+        }
+        for path in listing(dir).iter().map(|path| dir.join(path)).filter(|path| path.is_dir()) {
+            if fs::metadata(&path).is_ok_and(|metadata| metadata.mode() & 0o700 != 0o700) {
+                let _ = fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o700));
+            }
+        }
+    }
+    eprintln!("could not remove {}", dir.display());
+}

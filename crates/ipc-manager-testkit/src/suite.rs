@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Clauses times subjects, and tests beside them, under one harness.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use ipc_manager::Registry;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use crate::watchdog::Watched;
+use crate::{Clause, Context, Sandbox, Subject, clauses, contract, engine};
+
+/// A test beside the clauses, such as one of a protocol's own files.
+#[derive(Debug, Clone)]
+pub struct Test {
+    name: String,
+    run: fn(&Sandbox),
+}
+
+impl Test {
+    /// A test with a directory of its own. It runs under the same watchdog as the clauses.
+    #[must_use]
+    pub fn new(name: &str, run: fn(&Sandbox)) -> Self {
+        Self { name: name.to_owned(), run }
+    }
+}
+
+/// Makes a list of [`Test`]s out of functions of this module, named after it and them.
+///
+/// ```
+/// mod files {
+///     fn are_private(_: &ipc_manager_testkit::Sandbox) {}
+///     pub fn tests() -> Vec<ipc_manager_testkit::Test> {
+///         ipc_manager_testkit::tests![are_private]
+///     }
+/// }
+/// assert_eq!(files::tests().len(), 1);
+/// ```
+#[macro_export]
+macro_rules! tests {
+    ($($run:ident),* $(,)?) => {{
+        // Without the name of the program itself.
+        let module = module_path!().split_once("::").map_or(String::new(), |(_, within)| format!("{within}::"));
+        vec![$($crate::Test::new(&format!("{module}{}", stringify!($run)), $run)),*]
+    }};
+}
+
+/// Something that this program does when it is started again under a name, in a process without other threads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Act {
+    pub(crate) name: &'static str,
+    pub(crate) play: fn() -> ExitCode,
+}
+
+/// Clauses times subjects, and what is to be tested beside them.
+#[derive(Debug, Default)]
+pub struct Suite {
+    subjects: Vec<Subject>,
+    tests: Vec<Test>,
+    acts: Vec<Act>,
+    contract: Option<PathBuf>,
+    covers: Option<Registry>,
+}
+
+impl Suite {
+    /// All clauses over these subjects.
+    #[must_use]
+    pub fn new(subjects: Vec<Subject>) -> Self {
+        Self { subjects, ..Self::default() }
+    }
+
+    /// Adds tests.
+    #[must_use]
+    pub fn tests(mut self, tests: Vec<Test>) -> Self {
+        self.tests.extend(tests);
+        self
+    }
+
+    /// Adds something to do in a process of its own, started by [`Suite::command`].
+    #[must_use]
+    pub fn act(mut self, name: &'static str, play: fn() -> ExitCode) -> Self {
+        self.acts.push(Act { name, play });
+        self
+    }
+
+    /// This program, to be started for an act. It does not outlive the thread that starts it.
+    #[must_use]
+    pub fn command(act: &str) -> Command {
+        engine::program(&format!("act:{act}"))
+    }
+
+    /// Adds a test that this file holds the contract of the subjects.
+    #[must_use]
+    pub fn contract(mut self, file: impl Into<PathBuf>) -> Self {
+        self.contract = Some(file.into());
+        self
+    }
+
+    /// Adds a test that each protocol of the registry is among the subjects.
+    #[must_use]
+    pub fn covering(mut self, registry: Registry) -> Self {
+        self.covers = Some(registry);
+        self
+    }
+
+    /// Runs what the command line asks for, or plays the role that this process was started for.
+    #[must_use]
+    pub fn main(self) -> ExitCode {
+        if let Some(code) = engine::play(&self.subjects, &self.acts) {
+            return code;
+        }
+        let arguments = Arguments::from_args();
+        let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut trials = Vec::new();
+        for subject in &self.subjects {
+            for clause in clauses() {
+                let (trial, reason) = conformance(subject, clause);
+                if let Some(reason) = reason.filter(|_| !arguments.is_filtered_out(&trial)) {
+                    *reasons.entry(reason).or_default() += 1;
+                }
+                trials.push(trial);
+            }
+        }
+        trials.extend(self.about_itself());
+        trials.extend(self.tests.into_iter().map(|test| {
+            watched(&test.name, move || {
+                (test.run)(&Sandbox::new());
+                Ok(())
+            })
+        }));
+        let conclusion = libtest_mimic::run(&arguments, trials);
+        if conclusion.num_ignored > 0 && !reasons.is_empty() {
+            println!("{} clauses were not run:", reasons.values().sum::<usize>());
+            reasons.iter().for_each(|(reason, count)| println!("  {count:3}  {reason}"));
+        }
+        conclusion.exit_code()
+    }
+
+    /// Tests of the suite itself and of its results.
+    fn about_itself(&self) -> Vec<Trial> {
+        let mut trials = vec![watched("suite::clauses_are_unique_and_say_something", || sound(&clauses()))];
+        if let Some(registry) = self.covers.clone() {
+            let subjects = self.subjects.clone();
+            trials.push(watched("suite::each_protocol_has_a_subject", move || covered(&registry, &subjects)));
+        }
+        if let Some(file) = self.contract.clone() {
+            let subjects = self.subjects.clone();
+            trials.push(watched("suite::the_contract_is_up_to_date", move || Ok(contract::check(&subjects, &file)?)));
+        }
+        trials
+    }
+}
+
+/// Runs all clauses over these subjects: the whole of a `main` function.
+#[must_use]
+pub fn main(subjects: Vec<Subject>) -> ExitCode {
+    Suite::new(subjects).main()
+}
+
+/// One clause over one subject, and why it does not apply if it does not.
+fn conformance(subject: &Subject, clause: &'static Clause) -> (Trial, Option<&'static str>) {
+    let name = format!("{}::{}", subject.name(), clause.id.replace('.', "::"));
+    match clause.not_applicable(&subject.capabilities()) {
+        Some(reason) => {
+            let run = move || Err(Failed::from(reason));
+            (Trial::test(name, run).with_kind(reason).with_ignored_flag(true), Some(reason))
+        }
+        None => {
+            let subject = subject.clone();
+            let run = move || {
+                (clause.run)(&Context::new(&subject));
+                Ok(())
+            };
+            (watched(&name, run), None)
+        }
+    }
+}
+
+fn watched(name: &str, run: impl FnOnce() -> Result<(), Failed> + Send + 'static) -> Trial {
+    let watched = name.to_owned();
+    Trial::test(name, move || {
+        let _watched = Watched::new(&watched);
+        run()
+    })
+}
+
+fn sound(clauses: &[&Clause]) -> Result<(), Failed> {
+    let mut seen = BTreeSet::new();
+    for clause in clauses {
+        let named = clause.id.split_once('.').is_some_and(|(theme, name)| !theme.is_empty() && !name.is_empty());
+        if !named || !seen.insert(clause.id) {
+            return Err(format!("the id {:?} is not `theme.name`, or not unique", clause.id).into());
+        }
+        if clause.text.len() < 20
+            || !clause.text.ends_with('.')
+            || clause.text.contains('|')
+            || clause.source.is_empty()
+        {
+            return Err(format!("{} needs a sentence and a source", clause.id).into());
+        }
+    }
+    Ok(())
+}
+
+fn covered(registry: &Registry, subjects: &[Subject]) -> Result<(), Failed> {
+    for protocol in registry.protocols() {
+        if !subjects.iter().any(|subject| subject.protocol_name() == protocol.name()) {
+            return Err(format!("{} is in the registry and has no subject", protocol.name().short()).into());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Protocols that break a promise, and the clauses that must notice: a suite that passes everything proves nothing.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use ipc_manager::{
+    Capabilities, Connection, CreateOptions, Directory, Envelope, Hold, Inbox, Leave, Message, NotViable, OpenOptions,
+    Opened, Protocol, ProtocolName, Receipt, Registry, Result, Route, Serializer, Stats, Wake, Wanted,
+};
+use ipc_manager_testkit::{Context, Sandbox, Subject, Test, clauses};
+
+/// What is wrong with a protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// Every third message is acknowledged and not stored.
+    Loses,
+    /// Every third message is stored twice.
+    Doubles,
+    /// Messages sent together are stored in reverse.
+    Reverses,
+    /// Says that messages wait when none do.
+    IsAlwaysReady,
+    /// Messages that were put back are gone.
+    ForgetsWhatWasPutBack,
+    /// Counters are not stored.
+    ForgetsCounters,
+    /// The name can still be sent to while its holder leaves, and what is sent then is lost.
+    StaysListed,
+}
+
+/// Each fault, a registry with the protocol that has it, and a clause that must fail over it.
+type Case = (Fault, fn() -> Registry, &'static str);
+
+const CASES: [Case; 7] = [
+    (Fault::Loses, || with(Fault::Loses), "order.in_batches"),
+    (Fault::Doubles, || with(Fault::Doubles), "order.per_sender"),
+    (Fault::Reverses, || with(Fault::Reverses), "order.in_batches"),
+    (Fault::IsAlwaysReady, || with(Fault::IsAlwaysReady), "wait.ready"),
+    (Fault::ForgetsWhatWasPutBack, || with(Fault::ForgetsWhatWasPutBack), "requeue.leaves_freely"),
+    (Fault::ForgetsCounters, || with(Fault::ForgetsCounters), "stats.outlive_their_peer"),
+    (Fault::StaysListed, || with(Fault::StaysListed), "leave.unreachable_at_once"),
+];
+
+pub fn tests() -> Vec<Test> {
+    ipc_manager_testkit::tests![each_broken_promise_is_noticed]
+}
+
+fn each_broken_promise_is_noticed(_: &Sandbox) {
+    for (fault, registry, clause) in CASES {
+        let subject = Subject::new("LocalMemory").with_registry(registry);
+        let clause = clauses().into_iter().find(|known| known.id == clause).expect("the clause is in the suite");
+        let noticed = catch_unwind(AssertUnwindSafe(|| (clause.run)(&Context::new(&subject)))).is_err();
+        assert!(noticed, "{} passes over a protocol that {fault:?}", clause.id);
+        println!("the above was meant: {} notices a protocol that {fault:?}", clause.id);
+    }
+}
+
+/// The standard registry with a protocol in memory that has a fault.
+fn with(fault: Fault) -> Registry {
+    let sound = Arc::clone(Registry::standard().get("LocalMemory").expect("it is built in"));
+    Registry::standard().with(Arc::new(FaultyProtocol { sound, fault }))
+}
+
+#[derive(Debug)]
+struct FaultyProtocol {
+    sound: Arc<dyn Protocol>,
+    fault: Fault,
+}
+
+impl Protocol for FaultyProtocol {
+    fn name(&self) -> ProtocolName {
+        self.sound.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.sound.capabilities()
+    }
+
+    fn viable(&self) -> Result<(), NotViable> {
+        self.sound.viable()
+    }
+
+    fn create(&self, options: &CreateOptions) -> Result<Route> {
+        self.sound.create(options)
+    }
+
+    fn hold(&self, route: &Route, guarded: bool, instead_of: Option<Hold>) -> Result<Hold> {
+        self.sound.hold(route, guarded, instead_of)
+    }
+
+    fn open(&self, route: &Route, options: OpenOptions) -> Result<Opened> {
+        let Opened { connection, stats, discarded } = self.sound.open(route, options)?;
+        let faulty = FaultyConnection { sound: connection, fault: self.fault, sent: 0 };
+        Ok(Opened { connection: Box::new(faulty), stats, discarded })
+    }
+
+    fn observe(&self, route: &Route, serializer: Arc<dyn Serializer>) -> Result<Box<dyn Directory>> {
+        self.sound.observe(route, serializer)
+    }
+
+    fn destroy(&self, route: &Route) -> Result<()> {
+        self.sound.destroy(route)
+    }
+}
+
+#[derive(Debug)]
+struct FaultyConnection {
+    sound: Box<dyn Connection>,
+    fault: Fault,
+    sent: usize,
+}
+
+impl Connection for FaultyConnection {
+    fn deliver(&mut self, envelopes: &[Envelope<'_>], receipts: &mut Vec<Receipt>) -> Result<()> {
+        let mut order: Vec<&Envelope<'_>> = envelopes.iter().collect();
+        if self.fault == Fault::Reverses {
+            order.reverse();
+        }
+        for envelope in order {
+            self.sent += 1;
+            let third = self.sent.is_multiple_of(3);
+            match self.fault {
+                Fault::Loses if third => receipts.push(Receipt::Delivered),
+                Fault::Doubles if third => {
+                    self.sound.deliver(std::slice::from_ref(envelope), receipts)?;
+                    self.sound.deliver(std::slice::from_ref(envelope), &mut Vec::new())?;
+                }
+                _ => self.sound.deliver(std::slice::from_ref(envelope), receipts)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn collect(&mut self, most: usize, bytes: usize, inbox: &mut Inbox) -> Result<()> {
+        self.sound.collect(most, bytes, inbox)
+    }
+
+    fn is_ready(&mut self) -> Result<bool> {
+        Ok(self.sound.is_ready()? || self.fault == Fault::IsAlwaysReady)
+    }
+
+    fn is_pending(&mut self) -> Result<bool> {
+        self.sound.is_pending()
+    }
+
+    fn put_back(&mut self, messages: &[Message]) -> Result<()> {
+        if self.fault == Fault::ForgetsWhatWasPutBack { Ok(()) } else { self.sound.put_back(messages) }
+    }
+
+    fn wake(&self, wanted: Wanted) -> Wake<'_> {
+        self.sound.wake(wanted)
+    }
+
+    fn directory(&mut self) -> &mut dyn Directory {
+        self.sound.directory()
+    }
+
+    fn unlist(&mut self) -> Result<()> {
+        if self.fault == Fault::StaysListed { Ok(()) } else { self.sound.unlist() }
+    }
+
+    fn seal(&mut self, inbox: &mut Inbox) -> Result<()> {
+        if self.fault == Fault::StaysListed { Ok(()) } else { self.sound.seal(inbox) }
+    }
+
+    fn close(&mut self, leave: Leave, stats: &Stats) -> Result<()> {
+        match self.fault {
+            Fault::ForgetsCounters => self.sound.close(leave, &Stats::default()),
+            // The name stays for ever.
+            Fault::StaysListed => Ok(()),
+            _ => self.sound.close(leave, stats),
+        }
+    }
+}

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What needs a process of its own with a single thread: forks, signals, the umask. Each act is this same program
+//! started again; the tests beside them start it and judge how it ended.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ExitCode, Stdio};
+
+use ipc_manager::{Cleaved, Client, ConnectionString, ErrorKind, Spawn};
+use ipc_manager_testkit::{PATIENCE, Sandbox, Suite, Test, eventually};
+
+pub fn tests() -> Vec<Test> {
+    ipc_manager_testkit::tests![
+        cli_03_a_forked_copy_of_a_client_does_nothing,
+        own_07_a_bus_can_be_handed_to_a_background_process,
+        t16_an_owner_that_is_terminated_ends_its_bus,
+        t22_modes_do_not_depend_on_the_umask,
+    ]
+}
+
+pub fn add_to(suite: Suite) -> Suite {
+    suite.act("forks", forks).act("cleaves", cleaves).act("guards", guards).act("no umask", no_umask)
+}
+
+/// A process that plays an act in the test's directory; killed when dropped.
+struct Actor(Child);
+
+impl Actor {
+    fn start(act: &str, sandbox: &Sandbox) -> Self {
+        let mut command = Suite::command(act);
+        command.env("TMPDIR", sandbox.dir()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        Self(command.spawn().unwrap())
+    }
+
+    /// The first line that it prints.
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        BufReader::new(self.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    fn assert_success(mut self) {
+        drop(self.0.stdin.take());
+        let status = self.0.wait().unwrap();
+        assert!(status.success(), "{status}");
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn bus() -> Spawn {
+    Spawn::builder().protocol("MessageFiles").serializer("JSON").spawn().unwrap()
+}
+
+fn cli_03_a_forked_copy_of_a_client_does_nothing(sandbox: &Sandbox) {
+    Actor::start("forks", sandbox).assert_success();
+    assert_eq!(std::fs::read_dir(sandbox.dir()).unwrap().count(), 0, "the bus outlived its owner");
+}
+
+/// What a client answers in a forked child.
+fn kinds_in_child(client: &mut Client) -> Vec<ErrorKind> {
+    vec![
+        client.send("b", "from the child").unwrap_err().kind(),
+        client.try_send("b", "from the child").unwrap_err().kind(),
+        client.get_messages().unwrap_err().kind(),
+        client.try_recv().unwrap_err().kind(),
+        client.wait(None).unwrap_err().kind(),
+        client.peers().unwrap_err().kind(),
+        client.write_stats().unwrap_err().kind(),
+        client.suspend(ipc_manager::Suspend::open_ended()).unwrap_err().kind(),
+        client.disconnect().unwrap_err().kind(),
+    ]
+}
+
+fn forks() -> ExitCode {
+    let owner = bus();
+    let (mut a, mut b) = (owner.connect("a").unwrap(), owner.connect("b").unwrap());
+    b.send("a", "for the parent").unwrap();
+    // SAFETY: this process has one thread.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0);
+    if child == 0 {
+        let all_refused = kinds_in_child(&mut a).iter().all(|kind| *kind == ErrorKind::WrongProcess);
+        // Dropped here, they must leave everything to the parent.
+        drop((a, b, owner));
+        std::process::exit(if all_refused { 0 } else { 7 });
+    }
+    let mut status = 0;
+    // SAFETY: the child is this process's, and the status is written to a valid place.
+    let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
+    assert_eq!((waited, status), (child, 0), "the child was not refused everywhere");
+    assert_eq!(a.recv_timeout(PATIENCE).unwrap().content(), "for the parent");
+    a.send("b", "still here").unwrap();
+    assert_eq!(b.recv_timeout(PATIENCE).unwrap().content(), "still here");
+    assert!(b.get_messages().unwrap().is_empty(), "the child sent something");
+    a.disconnect().unwrap();
+    b.disconnect().unwrap();
+    ExitCode::SUCCESS
+}
+
+fn own_07_a_bus_can_be_handed_to_a_background_process(sandbox: &Sandbox) {
+    let mut actor = Actor::start("cleaves", sandbox);
+    let line = actor.line();
+    let (owner, info) = line.split_once(' ').unwrap_or_else(|| panic!("{line:?}"));
+    let (owner, info): (u32, ConnectionString) = (owner.parse().unwrap(), info.parse().unwrap());
+    let caller = actor.0.id();
+    actor.assert_success();
+    assert_ne!(owner, caller);
+    // The caller has ended, and the bus works.
+    let (mut a, mut b) = (ipc_manager::connect("a", &info).unwrap(), ipc_manager::connect("b", &info).unwrap());
+    a.send("b", "x").unwrap();
+    assert_eq!(b.recv_timeout(PATIENCE).unwrap().content(), "x");
+    b.disconnect().unwrap();
+    a.send("owner", "that is all").unwrap();
+    a.disconnect().unwrap();
+    let route = std::path::Path::new(info.route().as_str());
+    eventually("the new owner to end the bus", || !route.exists());
+}
+
+fn cleaves() -> ExitCode {
+    let mut bus = bus();
+    let before = bus.pid();
+    // SAFETY: this process has one thread, and nothing is buffered.
+    match unsafe { bus.cleave() }.unwrap() {
+        Cleaved::Caller { owner } => {
+            assert!(owner != std::process::id() && bus.pid() == owner && before == std::process::id());
+            let waited = eventually_client(&bus);
+            println!("{owner} {}", bus.info());
+            drop(bus);
+            if waited { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Cleaved::Owner => {
+            assert!(bus.pid() == std::process::id() && before != bus.pid());
+            let mut client = bus.connect("owner").unwrap();
+            let asked = client.recv_timeout(PATIENCE);
+            drop(client);
+            bus.shutdown().unwrap();
+            if asked.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+/// Waits until the new owner has joined its bus.
+fn eventually_client(bus: &Spawn) -> bool {
+    let mut caller = bus.connect("caller").unwrap();
+    let there = caller.wait_for_peer("owner", Some(PATIENCE)).unwrap();
+    caller.disconnect().unwrap();
+    there
+}
+
+fn t16_an_owner_that_is_terminated_ends_its_bus(sandbox: &Sandbox) {
+    for signal in [rustix::process::Signal::TERM, rustix::process::Signal::INT] {
+        let mut actor = Actor::start("guards", sandbox);
+        let info: ConnectionString = actor.line().parse().unwrap();
+        let mut a = ipc_manager::connect("a", &info).unwrap();
+        let pid = rustix::process::Pid::from_raw(i32::try_from(actor.0.id()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+        assert!(a.recv_timeout(PATIENCE).unwrap().is_terminate(), "peers are asked to end");
+        a.disconnect().unwrap();
+        let status = actor.0.wait().unwrap();
+        assert_eq!(status.signal(), Some(signal.as_raw()), "it ends as it would have: {status}");
+        assert_eq!(std::fs::read_dir(sandbox.dir()).unwrap().count(), 0, "something is left after {signal:?}");
+    }
+}
+
+fn guards() -> ExitCode {
+    let bus = Spawn::builder().protocol("MessageFiles").guard_on_signals(true).peer_timeout(PATIENCE).spawn().unwrap();
+    println!("{}", bus.info());
+    loop {
+        std::thread::park();
+    }
+}
+
+fn t22_modes_do_not_depend_on_the_umask(sandbox: &Sandbox) {
+    Actor::start("no umask", sandbox).assert_success();
+}
+
+fn no_umask() -> ExitCode {
+    for mask in [0o000, 0o777] {
+        rustix::process::umask(rustix::fs::Mode::from_bits_truncate(mask));
+        let bus = bus();
+        let (mut a, mut b) = (bus.connect("a").unwrap(), bus.connect(&"L".repeat(270)).unwrap());
+        b.send("a", "x").unwrap();
+        let taken = a.recv_timeout(PATIENCE).unwrap();
+        a.requeue(&[taken]).unwrap();
+        b.send("a", "y").unwrap();
+        b.suspend(ipc_manager::Suspend::within(PATIENCE)).unwrap();
+        let mut open = vec![std::path::PathBuf::from(bus.route().as_str())];
+        while let Some(path) = open.pop() {
+            let metadata = std::fs::symlink_metadata(&path).unwrap();
+            let expected = if metadata.is_dir() { 0o700 } else { 0o600 };
+            assert_eq!(metadata.permissions().mode() & 0o777, expected, "{}, umask {mask:03o}", path.display());
+            if metadata.is_dir() {
+                open.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            }
+        }
+        assert_eq!(a.recv_timeout(PATIENCE).unwrap().content(), "x");
+        assert_eq!(a.recv_timeout(PATIENCE).unwrap().content(), "y");
+    }
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The one integration binary: every conformance clause over every protocol, and what is particular to MessageFiles.
+
+// Tests: an assertion that panics is how they speak, and their counts go to the terminal.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
+
+mod acts;
+mod defects;
+mod faults;
+mod file_bus;
+mod foreign;
+mod message_files;
+mod selection;
+mod stages;
+mod vectors;
+mod warnings;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use ipc_manager::Registry;
+use ipc_manager_testkit::{Sandbox, Subject, Suite};
+
+/// Each protocol, and where a fresh bus of it is made.
+fn subjects() -> Vec<Subject> {
+    vec![Subject::new("MessageFiles").with_route(|dir| dir.join("bus")), Subject::new("LocalMemory")]
+}
+
+fn main() -> ExitCode {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    warnings::listen();
+    let suite = Suite::new(subjects())
+        .covering(Registry::standard())
+        .contract(root.join("../../docs/contract.md"))
+        .tests(ipc_manager_testkit::tests![no_file_of_tests_was_forgotten])
+        .tests(vectors::tests())
+        .tests(selection::tests())
+        .tests(stages::tests())
+        .tests(message_files::tests())
+        .tests(foreign::tests())
+        .tests(warnings::tests())
+        .tests(acts::tests())
+        .tests(faults::tests())
+        .tests(defects::tests());
+    acts::add_to(suite).main()
+}
+
+/// A file beside this one that no `mod` line names would never run.
+fn no_file_of_tests_was_forgotten(_: &Sandbox) {
+    for (dir, parent) in [("", "main.rs"), ("defects", "defects/mod.rs"), ("faults", "faults/mod.rs")] {
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+        let parent = std::fs::read_to_string(tests.join(parent)).unwrap();
+        for entry in std::fs::read_dir(tests.join(dir)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let module = name.strip_suffix(".rs").unwrap_or(&name);
+            let named = parent.lines().any(|line| line == format!("mod {module};"));
+            assert!(named || matches!(module, "main" | "mod"), "{name} is in no `mod` line");
+        }
+    }
+}

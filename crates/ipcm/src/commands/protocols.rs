@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `ipcm protocols`: every protocol, and what it promises.
+
+use serde::Serialize;
+
+use crate::cli::Context;
+use crate::exit_code;
+use crate::failure::Outcome;
+use crate::output::{escaped, table};
+
+/// Every protocol keeps the order of each sender to each receiver; the client sees to it.
+const ORDER: &str = "per sender";
+
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    viable: bool,
+    reason: Option<String>,
+    automatic: bool,
+    across_processes: bool,
+    order: &'static str,
+    suspend: bool,
+    wait: String,
+    largest_message_bytes: Option<usize>,
+    most_unread: Option<usize>,
+    durability: String,
+}
+
+#[derive(Serialize)]
+struct Document {
+    protocols: Vec<Row>,
+}
+
+pub(crate) fn run(context: &mut Context) -> Outcome {
+    let rows: Vec<Row> = context
+        .registry
+        .protocols()
+        .map(|protocol| {
+            let can = protocol.capabilities();
+            let reason = protocol.viable().err().map(|reason| reason.to_string());
+            Row {
+                name: protocol.name().short(),
+                viable: reason.is_none(),
+                reason,
+                automatic: can.automatic,
+                across_processes: can.crosses_processes,
+                order: ORDER,
+                suspend: can.suspend,
+                wait: can.wait.to_string(),
+                largest_message_bytes: can.largest_payload,
+                most_unread: can.most_unread,
+                durability: can.durability.to_string(),
+            }
+        })
+        .collect();
+    let document = Document { protocols: rows };
+    context.out.either(&document, || text(&document.protocols))?;
+    Ok(exit_code::DONE)
+}
+
+fn text(rows: &[Row]) -> String {
+    let head = ["protocol", "viable", "processes", "order", "suspend", "wait", "largest", "durability"];
+    let mut cells = vec![head.map(str::to_owned).to_vec()];
+    let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
+    for row in rows {
+        cells.push(vec![
+            row.name.clone(),
+            row.reason.as_deref().map_or_else(|| "yes".to_owned(), |reason| format!("no: {}", escaped(reason))),
+            if row.across_processes { "many" } else { "one" }.to_owned(),
+            row.order.to_owned(),
+            yes(row.suspend),
+            row.wait.clone(),
+            row.largest_message_bytes.map_or("-".to_owned(), |bytes| format!("{bytes} B")),
+            row.durability.clone(),
+        ]);
+    }
+    table(&cells)
+}

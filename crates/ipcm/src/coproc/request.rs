@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A request: checked as a whole before anything is done, so that a refused one has changed nothing.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+/// Every operation, and the fields that it takes beside `op` and `rid`.
+pub(super) const OPERATIONS: &[(&str, &[&str])] = &[
+    ("version", &[]),
+    ("spawn", &["protocol", "protocols", "serializer", "guard", "signal", "route", "audit"]),
+    ("connect", &["name", "info", "bus", "user", "password", "listen"]),
+    ("reconnect", &["name", "info", "bus", "user", "password", "listen"]),
+    ("send", &["client", "to", "content", "broadcast", "message"]),
+    ("try_send", &["client", "to", "content", "broadcast", "message"]),
+    ("broadcast", &["client", "content"]),
+    ("recv", &["client", "timeout", "max"]),
+    ("requeue", &["client", "message", "messages"]),
+    ("ready", &["client"]),
+    ("pending", &["client"]),
+    ("peers", &["client"]),
+    ("peer", &["client", "name", "timeout"]),
+    ("reap", &["client"]),
+    ("stats", &["client"]),
+    ("write_stats", &["client"]),
+    ("read_stats", &["client"]),
+    ("all_stats", &["client"]),
+    ("drain_pending", &["client"]),
+    ("pending_sends", &["client"]),
+    ("set_blocking", &["client", "value"]),
+    ("suspend", &["client", "expires_in", "expires_at"]),
+    ("disconnect", &["client", "unread"]),
+    ("terminate", &["bus"]),
+    ("wait", &["bus", "timeout"]),
+    ("audit", &["bus"]),
+    ("shutdown", &["bus"]),
+    ("unspawn", &["bus"]),
+    ("fds", &["client"]),
+];
+
+/// One request whose operation and fields are known. Values are looked at by the operation.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) op: &'static str,
+    pub(super) rid: Option<Value>,
+    fields: Map<String, Value>,
+}
+
+/// Why a line is no request.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) rid: Option<Value>,
+    pub(super) message: String,
+}
+
+impl Request {
+    /// Understands a line.
+    pub(super) fn parse(line: &[u8]) -> Result<Self, Refused> {
+        let refused = |rid: Option<Value>, message: String| Refused { rid, message };
+        let value: Value = serde_json::from_slice(line)
+            .map_err(|error| refused(None, format!("the request is not JSON: {}", without_line(&error))))?;
+        let Value::Object(mut fields) = value else {
+            return Err(refused(None, "a request is a JSON object".into()));
+        };
+        let rid = fields.remove("rid");
+        let known = || OPERATIONS.iter().map(|(op, _)| *op).collect::<Vec<_>>().join(", ");
+        let op = match fields.remove("op") {
+            Some(Value::String(op)) => op,
+            Some(_) => return Err(refused(rid, format!("`op` must be a string, one of {}", known()))),
+            None => return Err(refused(rid, format!("a request needs `op`, one of {}", known()))),
+        };
+        let Some((op, takes)) = OPERATIONS.iter().find(|(name, _)| *name == op) else {
+            return Err(refused(rid, format!("there is no op {op:?}; known are {}", known())));
+        };
+        if let Some(field) = fields.keys().find(|field| !takes.contains(&field.as_str())) {
+            let takes = if takes.is_empty() { "nothing".to_owned() } else { takes.join(", ") };
+            return Err(refused(rid, format!("`{op}` takes no field {field:?}; it takes {takes}")));
+        }
+        // A null is as good as nothing: that is how many languages say that an argument was not given.
+        fields.retain(|field, value| !value.is_null() || field == "content");
+        Ok(Self { op, rid, fields })
+    }
+
+    /// A field's value, if it was given.
+    pub(super) fn get(&self, field: &str) -> Option<&Value> {
+        self.fields.get(field)
+    }
+
+    /// A field that must be given.
+    pub(super) fn required(&self, field: &str) -> Result<&Value, String> {
+        self.get(field).ok_or_else(|| format!("`{}` needs `{field}`", self.op))
+    }
+
+    /// A field that is a string. Numbers will do: some languages do not tell them apart.
+    pub(super) fn string(&self, field: &str) -> Result<Option<String>, String> {
+        self.get(field).map(|value| text(value).ok_or_else(|| format!("`{field}` must be a string"))).transpose()
+    }
+
+    /// A field that is a string and must be given.
+    pub(super) fn required_string(&self, field: &str) -> Result<String, String> {
+        self.required(field)?;
+        self.string(field)?.ok_or_else(|| format!("`{}` needs `{field}`", self.op))
+    }
+
+    /// A field that is true or false.
+    pub(super) fn boolean(&self, field: &str) -> Result<Option<bool>, String> {
+        self.get(field).map(|value| truth(value).ok_or_else(|| format!("`{field}` must be true or false"))).transpose()
+    }
+
+    /// A field that is a number of things.
+    pub(super) fn count(&self, field: &str) -> Result<Option<usize>, String> {
+        let count = |value: &Value| value.as_u64().and_then(|count| usize::try_from(count).ok());
+        let wrong = || format!("`{field}` must be a whole number, 0 or more");
+        self.get(field).map(|value| count(value).ok_or_else(wrong)).transpose()
+    }
+
+    /// A field that is a time in seconds, from now or since the epoch.
+    pub(super) fn seconds(&self, field: &str) -> Result<Option<Duration>, String> {
+        let wrong = || format!("`{field}` must be a number of seconds, 0 or more");
+        let seconds = |value: &Value| Duration::try_from_secs_f64(value.as_f64()?).ok();
+        self.get(field).map(|value| seconds(value).ok_or_else(wrong)).transpose()
+    }
+}
+
+/// A string, or a number as its digits.
+pub(super) fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// True or false, also as 1 and 0: some languages do not tell them apart.
+pub(super) fn truth(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(truth) => Some(*truth),
+        Value::Number(number) if number.as_u64() == Some(0) => Some(false),
+        Value::Number(number) if number.as_u64() == Some(1) => Some(true),
+        _ => None,
+    }
+}
+
+/// What is wrong with a text, without a line number: there is only one line.
+fn without_line(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let what = text.split(" at line ").next().unwrap_or_default();
+    format!("{what} (byte {})", error.column().saturating_sub(1))
+}
