@@ -4,6 +4,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use ipc_manager::Durability;
+
 use crate::{Subject, clauses};
 
 /// Asks for the contract to be written or printed instead of compared.
@@ -53,7 +55,11 @@ const CAPABILITIES: [Row; 8] = [
     ("can be looked at without joining", |has| yes(has.observable)),
     ("largest payload", |has| has.largest_payload.map_or("as the bus".into(), |size| format!("{size} bytes"))),
     ("most unread messages of a peer", |has| has.most_unread.map_or("no limit".into(), |count| count.to_string())),
-    ("an acknowledged message outlives", |has| has.durability.to_string()),
+    ("an acknowledged message can be made to outlive", |has| match has.durability {
+        Durability::Process => "nothing".into(),
+        Durability::Kernel => "every process".into(),
+        _ => "a power cut; without asking, every process".into(),
+    }),
     ("a reader is woken by", |has| has.wait.to_string()),
 ];
 

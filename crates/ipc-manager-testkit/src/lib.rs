@@ -3,8 +3,8 @@
 //!
 //! A [`Clause`] is one sentence and the code that proves it. A [`Subject`] is a protocol and how to make a fresh bus for
 //! it. A [`Suite`] runs each clause over each subject as a test of its own, such as `message_files::order::per_sender`,
-//! under a harness that both `cargo test` and `cargo nextest` understand. What a protocol does not promise is shown as
-//! ignored, with the reason, and counted at the end; nothing passes without having run.
+//! under a harness that both `cargo test` and `cargo nextest` understand. What a protocol does not promise is no
+//! test: the [contract] says so with the reason, and nothing passes without having run.
 //!
 //! Peers are real processes: a [`Puppet`] is a child of the test program that runs the engine of `ipcm coproc` and does
 //! what it is told. For protocols that stay within one process the same puppet is a thread.
