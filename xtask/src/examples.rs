@@ -17,7 +17,9 @@ pub(crate) fn run(root: &Path, _: &[String]) -> Result<(), String> {
         let text = std::fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
         let expected: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("//! > ")).collect();
         if expected.is_empty() {
-            return Err(format!("{name}: it does not say at its top what it prints, in lines that begin with `//! > `"));
+            return Err(format!(
+                "{name}: it does not say at its top what it prints, in lines that begin with `//! > `"
+            ));
         }
         let printed = output_of(root, name)?;
         if !printed.lines().eq(expected.iter().copied()) {

@@ -147,7 +147,8 @@ fn layer_of(module: &str) -> Option<usize> {
 fn check_layers(path: &Path, module: &Path, text: &str, broken: &mut Vec<String>) {
     let first = module.iter().next().and_then(|first| first.to_str()).unwrap_or_default();
     let Some(own) = layer_of(first.trim_end_matches(".rs")) else { return };
-    for (number, line) in without_tests(text).lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"))
+    for (number, line) in
+        without_tests(text).lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"))
     {
         for imported in line.split("crate::").skip(1) {
             let name: String = imported.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();

@@ -16,13 +16,21 @@ use crate::{Clause, Context, Sandbox, Subject, clauses, contract, engine};
 pub struct Test {
     name: String,
     run: fn(&Sandbox),
+    can: fn() -> Result<(), String>,
 }
 
 impl Test {
     /// A test with a directory of its own. It runs under the same watchdog as the clauses.
     #[must_use]
     pub fn new(name: &str, run: fn(&Sandbox)) -> Self {
-        Self { name: name.to_owned(), run }
+        Self { name: name.to_owned(), run, can: || Ok(()) }
+    }
+
+    /// Says whether this machine can run it. Where it cannot, it is shown as ignored, with the reason.
+    #[must_use]
+    pub fn only_if(mut self, can: fn() -> Result<(), String>) -> Self {
+        self.can = can;
+        self
     }
 }
 
@@ -117,10 +125,14 @@ impl Suite {
         }
         trials.extend(self.about_itself());
         trials.extend(self.tests.into_iter().map(|test| {
-            watched(&test.name, move || {
+            let trial = watched(&test.name, move || {
                 (test.run)(&Sandbox::new());
                 Ok(())
-            })
+            });
+            match (test.can)() {
+                Ok(()) => trial,
+                Err(reason) => trial.with_kind(reason).with_ignored_flag(true),
+            }
         }));
         libtest_mimic::run(&arguments, trials).exit_code()
     }
