@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 
 use ipc_manager::Registry;
 
-use crate::{Subject, suite::Act};
+use crate::Subject;
 
 /// Tells a started program what to be: a protocol whose registry to serve, or an act behind `act:`.
 const ROLE: &str = "IPC_MANAGER_TESTKIT_ROLE";
@@ -19,6 +19,13 @@ pub(crate) fn program(role: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("a running program has a path"));
     command.env(ROLE, role).env(PARENT, std::process::id().to_string());
     command
+}
+
+/// Something that this program does when it is started again under a name, in a process without other threads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Act {
+    pub(crate) name: &'static str,
+    pub(crate) play: fn() -> ExitCode,
 }
 
 /// Plays the role that this process was started for, if it was.

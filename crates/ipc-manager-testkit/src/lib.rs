@@ -30,6 +30,7 @@ mod engine;
 mod eventually;
 mod line;
 mod puppet;
+mod removal;
 mod sandbox;
 mod seen;
 mod subject;

@@ -8,6 +8,7 @@ use std::process::{Command, ExitCode};
 use ipc_manager::Registry;
 use libtest_mimic::{Arguments, Failed, Trial};
 
+use crate::engine::Act;
 use crate::watchdog::Watched;
 use crate::{Clause, Context, Sandbox, Subject, clauses, contract, engine};
 
@@ -52,13 +53,6 @@ macro_rules! tests {
         let module = module_path!().split_once("::").map_or(String::new(), |(_, within)| format!("{within}::"));
         vec![$($crate::Test::new(&format!("{module}{}", stringify!($run)), $run)),*]
     }};
-}
-
-/// Something that this program does when it is started again under a name, in a process without other threads.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Act {
-    pub(crate) name: &'static str,
-    pub(crate) play: fn() -> ExitCode,
 }
 
 /// Clauses times subjects, and what is to be tested beside them.

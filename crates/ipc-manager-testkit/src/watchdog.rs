@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::sandbox;
+use crate::removal;
 
 /// How long one test may take.
 const PER_TEST: Duration = Duration::from_secs(120);
@@ -63,7 +63,7 @@ fn watch() {
             for pid in &kept.puppets {
                 kill(*pid, rustix::process::Signal::KILL);
             }
-            kept.directories.iter().for_each(|dir| sandbox::remove(dir));
+            kept.directories.iter().for_each(|dir| removal::remove(dir));
             std::process::abort();
         }
     }

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Every limit on input, in one place.
 
-use crate::error::{Error, ErrorKind, Result};
-
 /// The limits that a client puts on what it sends and on what it believes.
 ///
 /// A peer is never trusted to stay within them: what goes past a limit on the way in is set aside as damaged,
@@ -38,24 +36,6 @@ impl Limits {
         batch_messages: 1_000,
         batch_bytes: 64 << 20,
     };
-}
-
-impl Limits {
-    /// Refuses limits under which nothing could be sent or read.
-    pub(crate) fn check(&self) -> Result<()> {
-        let smallest = [
-            ("encoded_bytes", self.encoded_bytes),
-            ("decoded_bytes", self.decoded_bytes),
-            ("json_depth", self.json_depth),
-            ("json_elements", self.json_elements),
-            ("batch_messages", self.batch_messages),
-            ("batch_bytes", self.batch_bytes),
-        ];
-        match smallest.into_iter().find(|(_, limit)| *limit == 0) {
-            Some((name, _)) => Err(Error::new(ErrorKind::Usage, format!("the limit `{name}` cannot be 0"))),
-            None => Ok(()),
-        }
-    }
 }
 
 impl Default for Limits {

@@ -5,35 +5,15 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind as ClapKind;
-use ipc_manager::{ConnectionString, Registry};
+use ipc_manager::Registry;
 
-use crate::args::{BusArgs, Cli};
-use crate::bus_choice;
+use crate::args::Cli;
 use crate::commands;
+use crate::context::Context;
 use crate::exit_code;
-use crate::failure::{Failure, Outcome};
+use crate::failure::Failure;
 use crate::output::Output;
 use crate::warnings;
-
-/// What every command works with.
-#[derive(Debug)]
-pub(crate) struct Context {
-    /// Where and how to write.
-    pub(crate) out: Output,
-    /// The protocols and serializers there are.
-    pub(crate) registry: Registry,
-    /// The bus that was chosen, for the report of a failure.
-    bus: Option<String>,
-}
-
-impl Context {
-    /// Chooses the bus and remembers it, so that a failure can say which one it was.
-    pub(crate) fn choose_bus(&mut self, args: &BusArgs) -> Outcome<ConnectionString> {
-        let info = bus_choice::bus(args, &self.registry)?;
-        self.bus = Some(info.to_string());
-        Ok(info)
-    }
-}
 
 /// Runs the program on the arguments and streams of this process.
 #[must_use]
@@ -44,8 +24,8 @@ pub fn main() -> ExitCode {
     };
     let out = Output::new(cli.json, cli.color);
     warnings::show(out);
-    let mut context = Context { out, registry: Registry::standard(), bus: None };
-    let outcome = commands::run(&mut context, cli.command).map_err(|failure| failure.on_bus(context.bus.as_deref()));
+    let mut context = Context::new(out, Registry::standard());
+    let outcome = commands::run(&mut context, cli.command).map_err(|failure| failure.on_bus(context.bus()));
     ExitCode::from(match outcome {
         Ok(exit) => exit,
         Err(Failure::OutputClosed) => exit_code::DONE,

@@ -7,8 +7,8 @@ use std::io;
 use ipc_manager::{Error, ErrorKind};
 use serde_json::json;
 
+use crate::escape::escaped;
 use crate::exit_code;
-use crate::output::escaped;
 
 /// What a command ends with: its exit status, or a failure.
 pub(crate) type Outcome<T = u8> = Result<T, Failure>;

@@ -3,7 +3,8 @@
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-use crate::output::{Output, escaped};
+use crate::escape::escaped;
+use crate::output::Output;
 
 struct ToStderr(Output);
 

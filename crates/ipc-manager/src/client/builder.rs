@@ -110,7 +110,7 @@ impl ClientBuilder {
     }
 
     fn open(&self, mode: Mode) -> Result<Client> {
-        self.limits.check()?;
+        check(&self.limits)?;
         let standard;
         let registry = match &self.registry {
             Some(registry) => registry,
@@ -160,5 +160,22 @@ impl ClientBuilder {
             is_blocking: true,
             seen: None,
         })
+    }
+}
+
+/// Refuses limits under which nothing could be sent or read.
+fn check(limits: &Limits) -> Result<()> {
+    let Limits { encoded_bytes, decoded_bytes, json_depth, json_elements, batch_messages, batch_bytes } = *limits;
+    let named = [
+        ("encoded_bytes", encoded_bytes),
+        ("decoded_bytes", decoded_bytes),
+        ("json_depth", json_depth),
+        ("json_elements", json_elements),
+        ("batch_messages", batch_messages),
+        ("batch_bytes", batch_bytes),
+    ];
+    match named.into_iter().find(|(_, limit)| *limit == 0) {
+        Some((name, _)) => Err(Error::new(ErrorKind::Usage, format!("the limit `{name}` cannot be 0"))),
+        None => Ok(()),
     }
 }

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 pub(crate) use place::Escaped;
 pub use place::Place;
 
-use crate::message::Message;
+/// Something of a higher layer that an error carries and knows nothing of.
+pub(crate) type HandedBack = Box<dyn std::any::Any + Send + Sync>;
 
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -123,7 +124,7 @@ struct Inner {
     place: Place,
     stored: Option<Stored>,
     retryable: Option<bool>,
-    messages: Vec<Message>,
+    handed_back: Option<HandedBack>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -139,7 +140,7 @@ impl Error {
             place: Place::default(),
             stored: None,
             retryable: None,
-            messages: Vec::new(),
+            handed_back: None,
             source: None,
         }))
     }
@@ -192,24 +193,6 @@ impl Error {
         self.0
             .retryable
             .unwrap_or(matches!(self.0.kind, ErrorKind::WouldBlock | ErrorKind::Timeout | ErrorKind::NoSuchPeer))
-    }
-
-    /// The messages that this error hands back: the one that was not sent, or those left unread.
-    #[must_use]
-    pub fn messages(&self) -> &[Message] {
-        &self.0.messages
-    }
-
-    /// Takes the message of a failed send back.
-    #[must_use]
-    pub fn into_message(self) -> Option<Message> {
-        self.0.messages.into_iter().next()
-    }
-
-    /// Takes the messages that this error hands back.
-    #[must_use]
-    pub fn into_messages(self) -> Vec<Message> {
-        self.0.messages
     }
 
     /// Says what was being done. The first one stays: it is the closest to the cause.
@@ -277,10 +260,17 @@ impl Error {
         self
     }
 
-    /// Hands messages back to the caller.
-    #[must_use]
-    pub fn with_messages(mut self, messages: Vec<Message>) -> Self {
-        self.0.messages = messages;
+    /// What is handed back to the caller; `message/handed_back.rs` says that it is messages.
+    pub(crate) fn handed_back(&self) -> Option<&HandedBack> {
+        self.0.handed_back.as_ref()
+    }
+
+    pub(crate) fn into_handed_back(self) -> Option<HandedBack> {
+        self.0.handed_back
+    }
+
+    pub(crate) fn handing_back(mut self, handed_back: HandedBack) -> Self {
+        self.0.handed_back = Some(handed_back);
         self
     }
 

@@ -2,6 +2,7 @@
 //! Messages: the parsed type and its form on the wire.
 
 mod content;
+mod handed_back;
 mod id;
 mod stamp;
 mod wire;

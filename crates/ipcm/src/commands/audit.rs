@@ -4,8 +4,8 @@
 use ipc_manager::Observer;
 
 use crate::args::OnlyBus;
-use crate::cli::Context;
 use crate::commands::make::{AuditDocument, audit_text};
+use crate::context::Context;
 use crate::exit_code;
 use crate::failure::Outcome;
 

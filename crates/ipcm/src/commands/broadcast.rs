@@ -7,12 +7,13 @@ use serde::Serialize;
 
 use crate::args::BroadcastArgs;
 use crate::bus_choice;
-use crate::cli::Context;
 use crate::commands::body::one;
 use crate::commands::seat::Seat;
+use crate::context::Context;
+use crate::escape::escaped;
 use crate::exit_code;
 use crate::failure::Outcome;
-use crate::output::{escaped, table};
+use crate::output::table;
 use crate::signals::Signals;
 
 #[derive(Serialize)]

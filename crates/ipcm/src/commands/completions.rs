@@ -5,7 +5,7 @@ use clap::CommandFactory;
 use clap_complete::{Shell, generate};
 
 use crate::args::{Cli, CompletionsArgs};
-use crate::cli::Context;
+use crate::context::Context;
 use crate::exit_code;
 use crate::failure::Outcome;
 

@@ -3,7 +3,7 @@
 
 use std::io::{self, BufReader};
 
-use crate::cli::Context;
+use crate::context::Context;
 use crate::coproc::serve_until;
 use crate::exit_code;
 use crate::failure::{Failure, Outcome};

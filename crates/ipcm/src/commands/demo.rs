@@ -15,10 +15,11 @@ use super::demo_count::{Answer, Count, Pieces};
 use super::make::{AuditDocument, Making, audit_exit, audit_text, make};
 use crate::args::DemoArgs;
 use crate::bus_choice::{BUS_VARIABLE, NAME_VARIABLE};
-use crate::cli::Context;
+use crate::context::Context;
+use crate::escape::escaped;
 use crate::exit_code;
 use crate::failure::{Failure, Outcome};
-use crate::output::{escaped, table};
+use crate::output::table;
 use crate::signals::{Input, Signals, Woken};
 
 /// The name of the one who hands out the work.

@@ -7,7 +7,7 @@ use super::demo::DISPATCHER;
 use super::demo_count::{Answer, Count, Piece};
 use crate::args::{BusArgs, NameArgs};
 use crate::bus_choice;
-use crate::cli::Context;
+use crate::context::Context;
 use crate::exit_code;
 use crate::failure::Outcome;
 

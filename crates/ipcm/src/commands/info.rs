@@ -5,11 +5,12 @@ use ipc_manager::{ErrorKind, Observer};
 use serde::Serialize;
 
 use crate::args::OnlyBus;
-use crate::cli::Context;
 use crate::commands::make::BusDocument;
+use crate::context::Context;
+use crate::escape::escaped;
 use crate::exit_code;
 use crate::failure::Outcome;
-use crate::output::{escaped, table};
+use crate::output::table;
 
 #[derive(Serialize)]
 struct Document {

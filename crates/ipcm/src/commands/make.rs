@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use crate::args::MakeArgs;
 use crate::bus_choice::{protocol_named, serializer_named};
-use crate::cli::Context;
+use crate::context::Context;
+use crate::escape::escaped;
 use crate::exit_code;
 use crate::failure::{Failure, Outcome};
-use crate::output::escaped;
 
 /// How to make a bus, beside protocol and serializer.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@ use clap::CommandFactory;
 use clap_mangen::Man;
 
 use crate::args::{Cli, ManArgs};
-use crate::cli::Context;
+use crate::context::Context;
 use crate::exit_code;
 use crate::failure::{Failure, Outcome};
 

@@ -24,7 +24,7 @@ mod stop;
 mod suspend;
 
 use crate::args::Command;
-use crate::cli::Context;
+use crate::context::Context;
 use crate::failure::Outcome;
 
 /// Runs a command.

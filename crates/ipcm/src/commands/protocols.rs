@@ -3,10 +3,11 @@
 
 use serde::Serialize;
 
-use crate::cli::Context;
+use crate::context::Context;
+use crate::escape::escaped;
 use crate::exit_code;
 use crate::failure::Outcome;
-use crate::output::{escaped, table};
+use crate::output::table;
 
 /// Every protocol keeps the order of each sender to each receiver; the client sees to it.
 const ORDER: &str = "per sender";

@@ -9,12 +9,13 @@ use serde_json::json;
 
 use crate::args::RecvArgs;
 use crate::bus_choice;
-use crate::cli::Context;
 use crate::commands::seat::Seat;
+use crate::context::Context;
+use crate::escape::{escaped, escaped_json};
 use crate::exit_code;
 use crate::failure::{Failure, Outcome, chain};
 use crate::message_document::MessageDocument;
-use crate::output::{Output, ascii_json, escaped, escaped_json};
+use crate::output::{Output, ascii_json};
 use crate::signals::{Signals, Woken};
 
 /// Why receiving ended.

@@ -12,8 +12,8 @@ use signal_hook::consts::{SIGHUP, SIGINT};
 
 use crate::args::RunArgs;
 use crate::bus_choice::BUS_VARIABLE;
-use crate::cli::Context;
 use crate::commands::make::{AuditDocument, Making, audit_text, make};
+use crate::context::Context;
 use crate::exit_code;
 use crate::failure::{Failure, Outcome};
 use crate::signals::{Signals, Woken};

@@ -4,9 +4,9 @@
 use ipc_manager::{Client, ConnectionString, ErrorKind, Message, Observer, PeerState, Suspend};
 
 use crate::bus_choice::NameChoice;
-use crate::cli::Context;
+use crate::context::Context;
+use crate::escape::escaped;
 use crate::failure::{Failure, Outcome};
-use crate::output::escaped;
 
 /// A client, and how its name was found.
 #[derive(Debug)]

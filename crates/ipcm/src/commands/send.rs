@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use crate::args::SendArgs;
 use crate::bus_choice;
-use crate::cli::Context;
 use crate::commands::body::{Parts, one};
 use crate::commands::seat::Seat;
+use crate::context::Context;
 use crate::exit_code;
 use crate::failure::{Failure, Outcome};
 use crate::signals::Signals;

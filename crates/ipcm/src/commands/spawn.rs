@@ -5,8 +5,8 @@ use ipc_manager::Observer;
 use serde_json::json;
 
 use crate::args::SpawnArgs;
-use crate::cli::Context;
 use crate::commands::make::{AuditDocument, BusDocument, Making, audit_exit, audit_text, make};
+use crate::context::Context;
 use crate::exit_code;
 use crate::failure::{Failure, Outcome};
 use crate::signals::Signals;

@@ -7,10 +7,11 @@ use ipc_manager::{Observer, Stats};
 use serde::Serialize;
 
 use crate::args::OnlyBus;
-use crate::cli::Context;
+use crate::context::Context;
+use crate::escape::escaped;
 use crate::exit_code;
 use crate::failure::Outcome;
-use crate::output::{escaped, table};
+use crate::output::table;
 
 #[derive(Serialize)]
 struct Document {

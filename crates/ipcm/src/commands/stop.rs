@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use ipc_manager::{ConnectionString, ErrorKind, Observer, Spawn};
 
 use crate::args::StopArgs;
-use crate::cli::Context;
 use crate::commands::make::{AuditDocument, audit_exit, audit_text, signal};
+use crate::context::Context;
 use crate::exit_code;
 use crate::failure::Outcome;
 use crate::signals::{Signals, Woken};

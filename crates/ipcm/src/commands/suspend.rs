@@ -7,10 +7,10 @@ use ipc_manager::{Client, Error, ErrorKind, Suspend};
 use serde::Serialize;
 
 use crate::args::SuspendArgs;
-use crate::cli::Context;
+use crate::context::Context;
+use crate::escape::escaped;
 use crate::exit_code;
 use crate::failure::Outcome;
-use crate::output::escaped;
 
 #[derive(Serialize)]
 struct Document<'a> {
