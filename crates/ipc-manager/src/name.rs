@@ -79,7 +79,7 @@ impl PeerName {
 }
 
 fn refused(name: &str, broken: &str) -> Error {
-    Error::new(ErrorKind::InvalidName, format!("{:?} cannot be a peer's name: {broken}", Escaped(name).to_string()))
+    Error::new(ErrorKind::InvalidName, format!("\"{}\" cannot be a peer's name: {broken}", Escaped(name)))
 }
 
 impl fmt::Display for PeerName {

@@ -11,7 +11,7 @@ use clap_complete::Shell;
 /// A message bus between the processes of one machine, without a broker.
 #[derive(Debug, Parser)]
 #[command(name = "ipcm", version, before_help = EXAMPLES, after_help = AFTER, max_term_width = 100)]
-#[command(disable_help_subcommand = true, propagate_version = true, subcommand_required = true)]
+#[command(propagate_version = true, subcommand_required = true)]
 pub(crate) struct Cli {
     /// Write documents for programs: one JSON document, or one a line for streams; errors too, on standard error
     #[arg(long, global = true)]

@@ -48,7 +48,7 @@ impl Output {
 
     /// Writes one line of text, or several, to standard output.
     pub(crate) fn text(&self, text: &str) -> Outcome<()> {
-        let newline = if text.ends_with('\n') { "" } else { "\n" };
+        let newline = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
         self.bytes(format!("{text}{newline}").as_bytes())
     }
 
@@ -128,13 +128,17 @@ impl Formatter for Ascii {
     }
 }
 
+/// Widest cell that is shown whole, in characters; JSON has everything whole.
+const WIDEST: usize = 80;
+
 /// Lays rows out in columns, each as wide as its widest cell. The last column is left ragged.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| shortened(cell)).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
     let mut text = String::new();
-    for row in rows {
+    for row in &rows {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
             line.push_str(&format!("{cell:width$}  "));
@@ -145,6 +149,13 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     text
 }
 
+fn shortened(cell: &str) -> String {
+    if cell.chars().count() <= WIDEST {
+        return cell.to_owned();
+    }
+    cell.chars().take(WIDEST - 3).chain("...".chars()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,6 +164,12 @@ mod tests {
     fn json_is_ascii() {
         let text = ascii_json(&serde_json::json!({"k\u{e9}": "a\u{1f600}\n"})).unwrap();
         assert_eq!(text, r#"{"k\u00e9":"a\ud83d\ude00\n"}"#);
+    }
+
+    #[test]
+    fn a_table_shows_the_beginning_of_what_is_too_wide() {
+        let text = table(&[vec!["x".repeat(1_000_000), "y".to_owned()]]);
+        assert_eq!(text, format!("{}...  y\n", "x".repeat(WIDEST - 3)));
     }
 
     #[test]

@@ -177,7 +177,7 @@ impl Terms {
     /// Looks at the store without joining it.
     pub(super) fn observe(&self) -> Result<Box<dyn Directory>> {
         let protocol = self.registry.find(self.info.protocol())?;
-        let serializer = self.registry.serializers().resolve(self.info.serializer())?;
+        let serializer = self.registry.serializer_of(&self.info)?;
         protocol.observe(self.info.route(), serializer)
     }
 

@@ -56,8 +56,8 @@ impl Signal {
         let known = NAMES.iter().find(|(name, number)| *name == short || number.to_string() == short);
         known.map(|(_, number)| Self(*number)).ok_or_else(|| {
             let known: Vec<_> = NAMES.iter().map(|(name, _)| *name).collect();
-            let name = Escaped(name).to_string();
-            Error::new(ErrorKind::Usage, format!("{name:?} is no signal; known are {}", known.join(", ")))
+            let detail = format!("\"{}\" is no signal; known are {}", Escaped(name), known.join(", "));
+            Error::new(ErrorKind::Usage, detail)
         })
     }
 

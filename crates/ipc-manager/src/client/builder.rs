@@ -125,7 +125,7 @@ impl ClientBuilder {
             Mode::Reconnect => PeerName::foreign(&self.name)?,
         };
         let protocol = registry.find(self.info.protocol())?;
-        let serializer = registry.serializers().resolve(self.info.serializer())?;
+        let serializer = registry.serializer_of(&self.info)?;
         let capabilities = protocol.capabilities();
         let durability = self.durability.unwrap_or(Durability::Kernel.min(capabilities.durability));
         if durability > capabilities.durability {

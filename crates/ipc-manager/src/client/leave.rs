@@ -86,7 +86,7 @@ impl Client {
         let error = match left {
             Ok(()) if unread.is_empty() => return Ok(()),
             Ok(()) => {
-                let detail = format!("{} unread messages were waiting", unread.len());
+                let detail = format!("messages were waiting unread: {}", unread.len());
                 let error = Error::new(ErrorKind::UnreadMessages, detail);
                 error.about_peer(self.name.as_str()).on_route(self.info.route().as_str())
             }

@@ -155,7 +155,8 @@ impl Client {
         let mut receipts = Vec::with_capacity(messages.len());
         let sent = self.checked(operation).and_then(|client| client.attempt(&messages, deadline, &mut receipts));
         self.registered.count(|stats| {
-            for message in &messages[..receipts.len()] {
+            let new = messages.iter().zip(&receipts).filter(|(_, receipt)| **receipt != Receipt::AlreadyStored);
+            for (message, _) in new {
                 stats.count_sent(message.to().map_or("", PeerName::as_str));
             }
         });

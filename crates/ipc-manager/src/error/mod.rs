@@ -221,7 +221,10 @@ impl Error {
     /// Adds the peer, unless one is known.
     #[must_use]
     pub fn about_peer(mut self, peer: &str) -> Self {
-        self.0.place.peer.get_or_insert_with(|| peer.to_owned());
+        // An empty name says nothing of the place.
+        if !peer.is_empty() {
+            self.0.place.peer.get_or_insert_with(|| peer.to_owned());
+        }
         self
     }
 

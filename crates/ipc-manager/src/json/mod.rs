@@ -46,8 +46,16 @@ pub(crate) fn parse_value(text: &str) -> Result<Value> {
 /// # Errors
 /// `Deserialize` with the byte offset, for the same faults that [`normalise`] refuses; `TooLarge` for a limit.
 pub(crate) fn user_value(text: &str, limits: &Limits) -> Result<Value> {
-    let text = read::scan(text.as_bytes(), read::Source::User, limits)?;
+    let text = user_text(text, limits)?;
     value(&text, ErrorKind::Deserialize)
+}
+
+/// Reads a JSON text that a user typed, and gives it back as text without anything that [`normalise`] would refuse.
+///
+/// # Errors
+/// As [`user_value`].
+pub(crate) fn user_text<'a>(text: &'a str, limits: &Limits) -> Result<Cow<'a, str>> {
+    read::scan(text.as_bytes(), read::Source::User, limits)
 }
 
 /// The byte offset of an error that serde_json reported for this text.

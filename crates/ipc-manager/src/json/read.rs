@@ -119,9 +119,7 @@ impl<'a, 'l> Scanner<'a, 'l> {
     fn document(&mut self) -> Result<()> {
         let mut next = Next::Value;
         loop {
-            while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-                self.at += 1;
-            }
+            self.blanks()?;
             let Some(byte) = self.peek() else { break };
             next = match next {
                 Next::FirstValue if byte == b']' => self.close(),
@@ -137,6 +135,15 @@ impl<'a, 'l> Scanner<'a, 'l> {
             };
         }
         if matches!(next, Next::End) { Ok(()) } else { Err(self.fault("the JSON text ends too early")) }
+    }
+
+    /// Leaves white space out, so that a text is always one line.
+    fn blanks(&mut self) -> Result<()> {
+        let start = self.at;
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+        if self.at > start { self.change(start, b"") } else { Ok(()) }
     }
 
     fn value(&mut self, byte: u8) -> Result<Next> {
@@ -215,9 +222,7 @@ impl<'a, 'l> Scanner<'a, 'l> {
         if !self.is_new(key) {
             return Err(self.fault_at(start, "a key occurs twice in one object"));
         }
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at += 1;
-        }
+        self.blanks()?;
         if self.peek() != Some(b':') {
             return Err(self.fault("`:` was expected"));
         }

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::json;
@@ -41,14 +42,31 @@ impl Content {
         Self::within(value, &Limits::DEFAULT)
     }
 
+    /// Takes JSON text that a person or a program wrote: UTF-8, strictly read. What it says is kept to the letter, but
+    /// for white space, characters past ASCII, which become escapes, and integers wider than 64 bits, which
+    /// become strings of their digits, as the reference implementation reads them.
+    ///
+    /// ```
+    /// use ipc_manager::Content;
+    /// assert_eq!(Content::from_json(r#"{"pi":3.141592653589793238}"#)?.as_json(), r#"{"pi":3.141592653589793238}"#);
+    /// assert!(Content::from_json(r#"{"a":1,"a":2}"#).is_err());
+    /// # Ok::<(), ipc_manager::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Deserialize`](ErrorKind::Deserialize) with the byte at which it stops to be JSON, or if a key is there twice;
+    /// [`Serialize`](ErrorKind::Serialize) if it is null; [`TooLarge`](ErrorKind::TooLarge) if it passes a limit.
+    pub fn from_json(text: &str) -> Result<Self> {
+        let limits = limits_within(&Limits::DEFAULT);
+        let text = json::user_text(text, &limits)?;
+        let raw: &RawValue = serde_json::from_str(&text)
+            .map_err(|error| Error::new(ErrorKind::Deserialize, "this is not JSON").with_source(error))?;
+        Self::new(raw)
+    }
+
     pub(crate) fn within<T: Serialize + ?Sized>(value: &T, limits: &Limits) -> Result<Self> {
         let mut text = String::new();
-        // One level and some keys belong to the message around it.
-        let limits = Limits {
-            json_depth: limits.json_depth.min(Limits::DEFAULT.json_depth).saturating_sub(1),
-            ..limits.clone()
-        };
-        json::to_wire(value, &limits, &mut text)?;
+        json::to_wire(value, &limits_within(limits), &mut text)?;
         Self::checked(text.into()).ok_or_else(|| Error::new(ErrorKind::Serialize, "null cannot be sent as a content"))
     }
 
@@ -86,6 +104,19 @@ impl Content {
     pub fn is_terminate(&self) -> bool {
         // The text says quickly that it is not; most contents are no terminate message.
         self.json.contains("terminate") && self.value().get("terminate").is_some_and(is_truthy)
+    }
+}
+
+/// The limits of what is within a message: one level belongs to the message around it.
+fn limits_within(limits: &Limits) -> Limits {
+    Limits { json_depth: limits.json_depth.min(Limits::DEFAULT.json_depth).saturating_sub(1), ..limits.clone() }
+}
+
+/// A content is written as it is, so it can be sent on without being decoded.
+impl Serialize for Content {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let raw = RawValue::from_string(self.json.clone().into()).map_err(serde::ser::Error::custom)?;
+        raw.serialize(serializer)
     }
 }
 

@@ -37,8 +37,8 @@ impl MessageId {
         let allowed = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-');
         if id.is_empty() || id.len() > MESSAGE_ID_BYTES || !id.bytes().all(allowed) {
             let detail = format!(
-                "{:?} cannot be a message id: it must be 1 to {MESSAGE_ID_BYTES} letters, digits, `_` or `-`",
-                Escaped(id).to_string()
+                "\"{}\" cannot be a message id: it must be 1 to {MESSAGE_ID_BYTES} letters, digits, `_` or `-`",
+                Escaped(id)
             );
             return Err(Error::new(ErrorKind::InvalidName, detail));
         }

@@ -138,9 +138,9 @@ fn deep_contents_are_refused_without_a_crash() {
 #[test]
 fn content_is_kept_as_it_came_until_asked_for() {
     let message = decode(r#"{"from":"a","to":"b","content":{"b":1, "a":[1.50]}}"#).unwrap();
-    assert_eq!(message.raw_content().as_json(), r#"{"b":1, "a":[1.50]}"#);
+    assert_eq!(message.raw_content().as_json(), r#"{"b":1,"a":[1.50]}"#, "to the letter, but on one line");
     assert_eq!(message.content()["a"][0], 1.5);
-    assert!(message.to_json(&Limits::DEFAULT).unwrap().contains(r#"{"b":1, "a":[1.50]}"#));
+    assert!(message.to_json(&Limits::DEFAULT).unwrap().contains(r#"{"b":1,"a":[1.50]}"#));
 }
 
 #[test]

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use super::Protocol;
-use crate::connection_string::ProtocolName;
+use crate::connection_string::{ConnectionString, ProtocolName};
 use crate::error::{Error, ErrorKind, Escaped, Result};
-use crate::serializer::Serializers;
+use crate::serializer::{Serializer, Serializers};
 
 /// The protocols and serializers that a program knows: a plain value, no global.
 ///
@@ -83,8 +83,20 @@ impl Registry {
     pub fn find(&self, name: &ProtocolName) -> Result<&Arc<dyn Protocol>> {
         self.protocols.iter().find(|protocol| protocol.name() == *name).ok_or_else(|| {
             let (known, name) = (self.names().join(", "), name.short());
-            let detail = format!("there is no protocol {:?}; known are {known}", Escaped(&name).to_string());
+            let detail = format!("there is no protocol \"{}\"; known are {known}", Escaped(&name));
             Error::new(ErrorKind::UnknownProtocol, detail)
+        })
+    }
+
+    /// Finds the serializer that a connection string names.
+    ///
+    /// # Errors
+    /// [`UnknownSerializer`](ErrorKind::UnknownSerializer), [`InvalidInfo`](ErrorKind::InvalidInfo) for arguments that
+    /// it does not take, and what the system says of a dictionary.
+    pub fn serializer_of(&self, info: &ConnectionString) -> Result<Arc<dyn Serializer>> {
+        self.serializers.resolve(info.serializer()).map_err(|error| match error.kind() {
+            ErrorKind::Usage => error.with_kind(ErrorKind::InvalidInfo),
+            _ => error,
         })
     }
 

@@ -272,13 +272,15 @@ pub enum Receipt {
     Delivered,
     /// In the mailbox of a peer that is suspended or dead: it waits for whoever continues the name.
     Stored,
+    /// It was there already, under the same id: sent again, it arrives once and is counted once.
+    AlreadyStored,
 }
 
 impl fmt::Display for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Delivered => "delivered",
-            Self::Stored => "stored",
+            Self::Stored | Self::AlreadyStored => "stored",
         })
     }
 }

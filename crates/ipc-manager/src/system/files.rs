@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, RenameFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 /// Opens a directory; the last component may not be a link.
@@ -185,17 +185,17 @@ fn write_all(file: &OwnedFd, offset: i64, mut content: &[u8]) -> io::Result<()> 
 
 /// Renames within a directory; fails with `AlreadyExists` if the new name is taken.
 pub(crate) fn rename_new(dir: BorrowedFd<'_>, from: &OsStr, to: &OsStr) -> io::Result<()> {
-    match rustix::fs::renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE) {
-        Ok(()) => Ok(()),
-        // Not every file system can; a link fails on a taken name just as well.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-            rustix::fs::linkat(dir, from, dir, to, AtFlags::empty())?;
-            // It is in place, whatever becomes of the other name.
-            let _ = rustix::fs::unlinkat(dir, from, AtFlags::empty());
-            Ok(())
-        }
-        Err(error) => Err(error.into()),
+    #[cfg(any(target_os = "linux", target_vendor = "apple"))]
+    match rustix::fs::renameat_with(dir, from, dir, to, rustix::fs::RenameFlags::NOREPLACE) {
+        // Not every file system can.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+        renamed => return Ok(renamed?),
     }
+    // A link fails on a taken name just as well.
+    rustix::fs::linkat(dir, from, dir, to, AtFlags::empty())?;
+    // It is in place, whatever becomes of the other name.
+    let _ = rustix::fs::unlinkat(dir, from, AtFlags::empty());
+    Ok(())
 }
 
 /// Renames within a directory, over what is there.
@@ -253,10 +253,7 @@ pub(crate) fn for_each_name(
     dir: BorrowedFd<'_>,
     mut each: impl FnMut(&OsStr, FileType) -> std::ops::ControlFlow<()>,
 ) -> io::Result<()> {
-    let own = open_dir_at(dir, OsStr::new("."))?;
-    let mut buffer = Vec::with_capacity(32 << 10);
-    let mut entries = RawDir::new(&own, buffer.spare_capacity_mut());
-    while let Some(entry) = entries.next() {
+    for entry in Dir::read_from(dir)? {
         let entry = match entry {
             Ok(entry) => entry,
             Err(Errno::INTR) => continue,
@@ -303,8 +300,13 @@ pub(crate) fn sync_dir(dir: BorrowedFd<'_>) -> io::Result<()> {
     Ok(rustix::fs::fsync(dir)?)
 }
 
-/// Whether two descriptors are of the same file, and that file is still linked.
+/// Device and inode number: what tells a file from every other.
 pub(crate) fn identity_of(fd: impl AsFd) -> io::Result<(u64, u64)> {
-    let stat = rustix::fs::fstat(fd)?;
-    Ok((stat.st_dev, stat.st_ino))
+    Ok(identity(&rustix::fs::fstat(fd)?))
+}
+
+/// Device and inode number of what was looked at.
+#[allow(clippy::unnecessary_cast, reason = "their types differ from system to system")]
+pub(crate) fn identity(stat: &Stat) -> (u64, u64) {
+    (stat.st_dev as u64, stat.st_ino as u64)
 }

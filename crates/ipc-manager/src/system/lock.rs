@@ -61,7 +61,7 @@ impl LifeLock {
 
     /// Whether the file under this name is the one that is locked here.
     pub(crate) fn is_at(&self, dir: BorrowedFd<'_>, name: &OsStr) -> bool {
-        let there = files::stat_at(dir, name).ok().flatten().map(|stat| (stat.st_dev, stat.st_ino));
+        let there = files::stat_at(dir, name).ok().flatten().map(|stat| files::identity(&stat));
         there.is_some() && there == files::identity_of(&self.file).ok()
     }
 }

@@ -16,7 +16,7 @@ const DEEPEST: usize = 128;
 
 /// Removes whatever is under a name in a directory. That there is nothing is fine.
 pub(crate) fn remove(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
-    let device = rustix::fs::fstat(dir)?.st_dev;
+    let (device, _) = files::identity_of(dir)?;
     remove_at(dir, name, device, DEEPEST)
 }
 
@@ -32,7 +32,7 @@ fn remove_at(dir: BorrowedFd<'_>, name: &OsStr, device: u64, depth: usize) -> io
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
-    if rustix::fs::fstat(&inner)?.st_dev != device || depth == 0 {
+    if files::identity_of(&inner)?.0 != device || depth == 0 {
         return Err(io::Error::other("a directory in the store was not made by the bus and is left alone"));
     }
     // Again where somebody put a file in meanwhile; a store in use does not win for ever.

@@ -3,7 +3,7 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
-use serde_json::Value;
+use ipc_manager::{Content, ErrorKind};
 
 use crate::args::BodyArgs;
 use crate::failure::{Failure, Outcome};
@@ -15,7 +15,7 @@ const BODY_BYTES: u64 = 64 << 20;
 const BATCH: usize = 256;
 
 /// The one content of a command that sends one.
-pub(crate) fn one(args: &BodyArgs, signals: &Signals) -> Outcome<Value> {
+pub(crate) fn one(args: &BodyArgs, signals: &Signals) -> Outcome<Content> {
     match args.body.as_deref() {
         None | Some("-") => {
             let mut bytes = Vec::new();
@@ -40,7 +40,7 @@ fn unreadable(error: &io::Error) -> Failure {
 }
 
 /// Turns bytes into a content.
-fn content(bytes: &[u8], text: bool, source: &str) -> Outcome<Value> {
+fn content(bytes: &[u8], text: bool, source: &str) -> Outcome<Content> {
     if bytes.len() as u64 > BODY_BYTES {
         let message = format!("{source} is longer than {BODY_BYTES} bytes");
         return Err(Failure::told("too_large", crate::exit_code::REFUSED, message));
@@ -50,24 +50,15 @@ fn content(bytes: &[u8], text: bool, source: &str) -> Outcome<Value> {
             .hint("a content is JSON or text; encode other bytes first, for example with base64")
     })?;
     if text {
-        return Ok(Value::String(decoded.to_owned()));
+        return Ok(Content::new(decoded)?);
     }
-    let value: Value = serde_json::from_str(decoded).map_err(|error| {
-        let byte = offset(decoded, &error);
-        let why = error.to_string();
-        let why = why.split(" at line ").next().unwrap_or_default();
-        Failure::usage(format!("{source} is not JSON: {why} (byte {byte})")).hint("--text sends a string as it is")
-    })?;
-    if value.is_null() {
-        return Err(Failure::usage(format!("{source} is null, which cannot be sent")));
-    }
-    Ok(value)
-}
-
-/// The byte at which reading stopped.
-fn offset(text: &str, error: &serde_json::Error) -> usize {
-    let before: usize = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
-    (before + error.column().saturating_sub(1)).min(text.len())
+    Content::from_json(decoded).map_err(|error| match error.kind() {
+        ErrorKind::Deserialize => {
+            Failure::usage(format!("{source} is not JSON: {error}")).hint("--text sends a string as it is")
+        }
+        ErrorKind::Serialize => Failure::usage(format!("{source} is null, which cannot be sent")),
+        _ => error.into(),
+    })
 }
 
 /// Standard input, cut into contents at newlines or NULs.
@@ -89,7 +80,7 @@ impl<'a> Parts<'a> {
 
     /// The next contents: waits for one, and adds those that are there already. Sound ones in front of one that is not
     /// are handed out with it.
-    pub(crate) fn next_batch(&mut self, batch: &mut Vec<Value>) -> Outcome<()> {
+    pub(crate) fn next_batch(&mut self, batch: &mut Vec<Content>) -> Outcome<()> {
         loop {
             let mut part = Vec::new();
             let mut limited = (&mut self.input).take(BODY_BYTES + 2);
@@ -119,8 +110,8 @@ mod tests {
 
     #[test]
     fn contents() {
-        assert_eq!(content(b"{\"a\":1}", false, "x").unwrap()["a"], 1);
-        assert_eq!(content(b"{\"a\"", true, "x").unwrap(), "{\"a\"");
+        assert_eq!(content(b"{\"a\":1}", false, "x").unwrap().value()["a"], 1);
+        assert_eq!(content(b"{\"a\"", true, "x").unwrap().value(), "{\"a\"");
         for (bytes, byte) in [(&b"{\"a\" 1}"[..], 5), (b"", 0), (b"1\n\n x", 4), (b"[1,]", 3)] {
             let Err(Failure::Told(report)) = content(bytes, false, "it") else { panic!("{bytes:?}") };
             assert!(report.json().to_string().contains(&format!("(byte {byte})")), "{}", report.json());

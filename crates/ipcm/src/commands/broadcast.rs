@@ -64,14 +64,14 @@ pub(crate) fn run(context: &mut Context, args: &BroadcastArgs) -> Outcome {
     }
     let document = Document { results };
     context.out.either(&document, || text(&document.results))?;
+    if document.results.is_empty() {
+        context.out.banner("nobody else is on the bus");
+    }
     left?;
     Ok(exit)
 }
 
 fn text(results: &BTreeMap<String, Part>) -> String {
-    if results.is_empty() {
-        return "nobody else is on the bus\n".to_owned();
-    }
     let told = |part: &Part| match (&part.receipt, &part.error) {
         (Some(receipt), _) => receipt.clone(),
         (None, Some(error)) => escaped(&error.message),

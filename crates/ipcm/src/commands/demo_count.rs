@@ -11,8 +11,10 @@ const LINES: usize = 4;
 /// After how many pieces they grow, and to what: a long text should not take longer for being sent in crumbs.
 const SMALL_PIECES: u64 = 64;
 const MORE_LINES: usize = 256;
-/// Most bytes of a piece; a longer line is cut.
+/// Most bytes of a piece; a longer line is cut between two words.
 const PIECE_BYTES: usize = 1 << 20;
+/// Most bytes of a word; a longer one is cut and counts as several. Escaped six-fold it still fits in a message.
+const WORD_BYTES: usize = 8 << 20;
 
 /// A piece of the text, on its way to a worker.
 #[derive(Debug, Serialize, Deserialize)]
@@ -85,31 +87,52 @@ impl Count {
 pub(super) struct Pieces<R> {
     input: R,
     number: u64,
+    /// The beginning of a word that the last piece had no room for.
+    begun: Vec<u8>,
     /// Whether the last piece ended in the middle of a line.
     pub(super) open_line: bool,
 }
 
 impl<R: BufRead> Pieces<R> {
     pub(super) fn new(input: R) -> Self {
-        Self { input, number: 0, open_line: false }
+        Self { input, number: 0, begun: Vec::new(), open_line: false }
     }
 
     /// The next piece, or `None` at the end.
     pub(super) fn next(&mut self) -> io::Result<Option<Piece>> {
         let lines = if self.number < SMALL_PIECES { LINES } else { MORE_LINES };
-        let mut bytes = Vec::new();
+        let mut bytes = std::mem::take(&mut self.begun);
         for _ in 0..lines {
             let room = PIECE_BYTES.saturating_sub(bytes.len());
-            let read = self.input.by_ref().take(room as u64).read_until(b'\n', &mut bytes)?;
-            if read == 0 {
+            if self.read_line(room, &mut bytes)? == 0 {
                 break;
             }
         }
+        self.end_with_a_word(&mut bytes)?;
         let Some(last) = bytes.last() else { return Ok(None) };
         self.open_line = *last != b'\n';
         self.number += 1;
         let text = String::from_utf8_lossy(&bytes).into_owned();
         Ok(Some(Piece { number: self.number, text, bytes: bytes.len() as u64 }))
+    }
+
+    fn read_line(&mut self, room: usize, bytes: &mut Vec<u8>) -> io::Result<usize> {
+        self.input.by_ref().take(room as u64).read_until(b'\n', bytes)
+    }
+
+    /// Leaves the beginning of a word for the next piece, or takes in the rest of one that fills the whole piece.
+    fn end_with_a_word(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
+        while bytes.len() >= PIECE_BYTES && bytes.len() < WORD_BYTES && bytes.last().is_some_and(|last| *last != b'\n')
+        {
+            if let Some(blank) = bytes.iter().rposition(u8::is_ascii_whitespace) {
+                self.begun = bytes.split_off(blank + 1);
+                break;
+            }
+            if self.read_line(PIECE_BYTES, bytes)? == 0 {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -140,6 +163,8 @@ mod tests {
         let (total, pieces) = count(&long);
         assert_eq!((total.lines, total.words, total.bytes, pieces), (1000, 1000, 5000, 67));
         let (total, pieces) = count(&b"x".repeat(PIECE_BYTES + 1));
-        assert_eq!((total.lines, total.bytes, pieces), (1, PIECE_BYTES as u64 + 1, 2));
+        assert_eq!((total.lines, total.words, total.bytes, pieces), (1, 1, PIECE_BYTES as u64 + 1, 1));
+        let (total, _) = count(&b"of five ".repeat(PIECE_BYTES));
+        assert_eq!((total.lines, total.words, total.bytes), (1, 2 * PIECE_BYTES as u64, 8 * PIECE_BYTES as u64));
     }
 }

@@ -41,7 +41,7 @@ impl Document {
 
     fn text(&self) -> String {
         if self.peers.is_empty() {
-            return "nobody is on the bus\n".to_owned();
+            return String::new();
         }
         let mut rows = vec![["name", "pid", "state", "unread"].map(str::to_owned).to_vec()];
         let shown = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
@@ -70,6 +70,9 @@ pub(crate) fn run(context: &mut Context, args: &PeersArgs) -> Outcome {
     }
     let mut shown = Document::of(&bus.peers()?);
     context.out.either(&shown, || shown.text())?;
+    if shown.peers.is_empty() {
+        context.out.banner("nobody is on the bus");
+    }
     if !args.watch {
         return Ok(exit_code::DONE);
     }

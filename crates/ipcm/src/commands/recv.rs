@@ -47,7 +47,11 @@ pub(crate) fn run(context: &mut Context, args: &RecvArgs) -> Outcome {
     Ok(match end {
         End::Enough | End::Terminated | End::OutputClosed => exit_code::DONE,
         End::Nothing => exit_code::NOTHING,
-        End::TimedOut => exit_code::TIMEOUT,
+        End::TimedOut => {
+            let printed = receiver.printed;
+            let message = format!("the time was up after {printed} of the messages that were to come");
+            return Err(Failure::told("timeout", exit_code::TIMEOUT, message));
+        }
         End::Signal(signal) => exit_code::of_signal(signal),
     })
 }

@@ -79,7 +79,7 @@ impl Sender<'_> {
     }
 
     /// Sends some contents in order and prints a receipt for each that is stored.
-    fn batch(&mut self, contents: Vec<serde_json::Value>) -> Outcome<()> {
+    fn batch(&mut self, contents: Vec<ipc_manager::Content>) -> Outcome<()> {
         let to = self.args.to.as_str();
         let messages = contents.iter().map(|content| self.client.message(to, content)).collect::<Result<Vec<_>>>();
         let messages = messages.map_err(|error| self.after_some(error.into()))?;

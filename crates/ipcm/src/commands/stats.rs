@@ -23,6 +23,9 @@ pub(crate) fn run(context: &mut Context, args: &OnlyBus) -> Outcome {
     let stats = Observer::with_registry(&info, &context.registry)?.stats()?;
     let document = Document { stats: stats.into_iter().map(|(name, stats)| (name.to_string(), stats)).collect() };
     context.out.either(&document, || text(&document.stats))?;
+    if document.stats.is_empty() {
+        context.out.banner("no client has stored counters yet; they do when they leave");
+    }
     Ok(exit_code::DONE)
 }
 
@@ -34,7 +37,7 @@ fn text(stats: &BTreeMap<String, Stats>) -> String {
         pairs.extend(counts.read.keys().map(|from| (from.as_str(), name.as_str())));
     }
     if pairs.is_empty() {
-        return "no client has stored counters yet; they do when they leave\n".to_owned();
+        return String::new();
     }
     let mut rows = vec![["from", "to", "sent", "read"].map(str::to_owned).to_vec()];
     for (from, to) in pairs {

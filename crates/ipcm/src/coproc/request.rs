@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use ipc_manager::{Content, ErrorKind};
 use serde_json::{Map, Value};
 
 /// Every operation, and the fields that it takes beside `op` and `rid`.
@@ -57,9 +58,13 @@ impl Request {
     /// Understands a line.
     pub(super) fn parse(line: &[u8]) -> Result<Self, Refused> {
         let refused = |rid: Option<Value>, message: String| Refused { rid, message };
-        let value: Value = serde_json::from_slice(line)
-            .map_err(|error| refused(None, format!("the request is not JSON: {}", without_line(&error))))?;
-        let Value::Object(mut fields) = value else {
+        let text = std::str::from_utf8(line)
+            .map_err(|error| refused(None, format!("the request is not UTF-8 (byte {})", error.valid_up_to())))?;
+        let read = Content::from_json(text).map_err(|error| match error.kind() {
+            ErrorKind::Serialize => refused(None, "a request is a JSON object".into()),
+            _ => refused(None, format!("the request is not JSON: {error}")),
+        })?;
+        let Value::Object(mut fields) = read.value().clone() else {
             return Err(refused(None, "a request is a JSON object".into()));
         };
         let rid = fields.remove("rid");
@@ -139,11 +144,4 @@ pub(super) fn truth(value: &Value) -> Option<bool> {
         Value::Number(number) if number.as_u64() == Some(1) => Some(true),
         _ => None,
     }
-}
-
-/// What is wrong with a text, without a line number: there is only one line.
-fn without_line(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let what = text.split(" at line ").next().unwrap_or_default();
-    format!("{what} (byte {})", error.column().saturating_sub(1))
 }

@@ -75,10 +75,7 @@ fn spawn_prints_the_string() {
 #[test]
 fn peers_are_listed_without_joining() {
     let bench = Bench::with_bus();
-    shows!(bench.ipcm(&["peers"]), @"
-    exit 0
-    out| nobody is on the bus
-    ");
+    shows!(bench.ipcm(&["peers"]), @"exit 0");
     bench.ipcm(&["suspend", "b"]);
     bench.ipcm(&["suspend", "c", "--for", "1h"]);
     bench.ipcm(&["send", "b", "1"]);
@@ -175,10 +172,7 @@ fn send_prints_receipts() {
 #[test]
 fn broadcast_reaches_everybody() {
     let bench = Bench::with_bus();
-    shows!(bench.ipcm(&["broadcast", "1"]), @"
-    exit 3
-    out| nobody else is on the bus
-    ");
+    shows!(bench.ipcm(&["broadcast", "1"]), @"exit 3");
     bench.ipcm(&["suspend", "b"]);
     bench.ipcm(&["suspend", "c"]);
     shows!(bench.ipcm(&["broadcast", "1"]), @"
@@ -195,10 +189,7 @@ fn broadcast_reaches_everybody() {
 #[test]
 fn counters_and_audit() {
     let bench = Bench::with_bus();
-    shows!(bench.ipcm(&["stats"]), @"
-    exit 0
-    out| no client has stored counters yet; they do when they leave
-    ");
+    shows!(bench.ipcm(&["stats"]), @"exit 0");
     bench.ipcm(&["suspend", "b"]);
     bench.ipcm(&["send", "--name", "a", "b", "1"]);
     bench.ipcm(&["send", "--name", "a", "b", "2"]);

@@ -124,7 +124,10 @@ fn make_entry(
         .and_then(|()| store.write_sidecar(disk, Sidecar::Pid, process::own_pid().to_string().as_bytes()))
         .and_then(|()| store.remove_sidecar(disk, Sidecar::Suspend).map(drop));
     if let Err(error) = registered {
-        let _ = tree::remove(store.dir(), disk);
+        // Emptied first only where somebody knew the name already: that needs a descriptor, which may be what is missing.
+        if !files::remove_empty_dir(store.dir(), disk).unwrap_or(false) {
+            let _ = tree::remove(store.dir(), disk);
+        }
         let _ = store.remove_sidecar(disk, Sidecar::Pid);
         remove_life(store, disk, &life);
         return Err(error);
@@ -140,13 +143,24 @@ fn continue_entry(store: &Store, disk: &OsStr, held: Option<&EntryState>) -> Res
     // The old pid first: beside the new lock it would be taken for that of somebody who knows no locks.
     store.remove_sidecar(disk, Sidecar::Pid)?;
     let life = publish_life(store, disk)?;
-    if let Some(held) = held.filter(|held| held.entry != disk) {
+    let moved = held.filter(|held| held.entry != disk);
+    let continued = match moved {
         // Its holder died on the way out: the mailbox gets its name back.
-        files::rename(store.dir(), &held.entry, disk)
-            .map_err(|error| store.failed(&held.entry, "the mailbox cannot be taken back", error))?;
+        Some(held) => files::rename(store.dir(), &held.entry, disk)
+            .map_err(|error| store.failed(&held.entry, "the mailbox cannot be taken back", error)),
+        None => Ok(()),
     }
-    store.write_sidecar(disk, Sidecar::Pid, process::own_pid().to_string().as_bytes())?;
-    store.remove_sidecar(disk, Sidecar::Suspend)?;
+    .and_then(|()| store.write_sidecar(disk, Sidecar::Pid, process::own_pid().to_string().as_bytes()))
+    .and_then(|()| store.remove_sidecar(disk, Sidecar::Suspend).map(drop));
+    if let Err(error) = continued {
+        // As it was: suspended, or dead, with everything that is its.
+        let _ = store.remove_sidecar(disk, Sidecar::Pid);
+        if let Some(held) = moved {
+            let _ = files::rename(store.dir(), disk, &held.entry);
+        }
+        remove_life(store, disk, &life);
+        return Err(error);
+    }
     Ok(life)
 }
 

@@ -70,7 +70,10 @@ impl Listing {
     fn record(&self, name: PeerName, disk: &OsStr) -> Result<Option<PeerRecord>> {
         let Some(entry) = self.store.state(disk)? else { return Ok(None) };
         let counts = self.own.is_none();
-        let unread = counts.then(|| (self.store.kind.unread)(self.store.dir(), &entry.entry));
+        let unread = counts.then(|| {
+            let put_back = self.store.read_resume(disk).ok().flatten().map_or(0, |resumed| resumed.payloads.len());
+            (self.store.kind.unread)(self.store.dir(), &entry.entry) + put_back as u64
+        });
         let since = entry.pid.and_then(|_| self.store.pid_written(disk));
         Ok(Some(PeerRecord { name, pid: entry.pid, since, state: entry.state, unread }))
     }

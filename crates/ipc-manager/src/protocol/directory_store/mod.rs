@@ -60,7 +60,18 @@ pub(super) struct Store {
 
 impl Store {
     /// Opens the directory once and checks it: a directory, not a link, ours or root's, not writable by all.
+    ///
+    /// Any such directory will do, as the reference has it, but not one that is plainly something else.
     pub(super) fn open(kind: Kind, route: &Route) -> Result<Self> {
+        let store = Self::open_any(kind, route)?;
+        if !store.is_ours && !owner::is_empty_or_a_bus(&store)? {
+            return Err(store.place(Error::new(ErrorKind::NoSuchBus, "the route is a directory, but no bus")));
+        }
+        Ok(store)
+    }
+
+    /// Opens the directory, whatever is in it.
+    fn open_any(kind: Kind, route: &Route) -> Result<Self> {
         let path: &Path = route.as_ref();
         let place = |error: Error| error.in_protocol(kind.protocol).on_route(route.as_str());
         let dir = files::open_dir(path).map_err(|error| place(open_failed(path, error)))?;
@@ -72,7 +83,7 @@ impl Store {
         if stat.st_mode & 0o002 != 0 {
             return denied("the route is writable by every user, so nothing in it can be trusted");
         }
-        let is_ours = owner::is_marked(dir.as_fd(), (stat.st_dev, stat.st_ino));
+        let is_ours = owner::is_marked(dir.as_fd(), files::identity(&stat));
         Ok(Self { kind, route: route.clone(), dir, is_ours })
     }
 

@@ -58,7 +58,7 @@ pub(in crate::protocol) fn create(kind: Kind, options: &CreateOptions) -> Result
 fn create_at(kind: Kind, route: &Route) -> Result<()> {
     match make_directory(kind, route) {
         Err(error) if error.kind() == ErrorKind::NameInUse => {
-            let store = Store::open(kind, route)?;
+            let store = Store::open_any(kind, route)?;
             if is_fit(&store)? {
                 return Ok(());
             }
@@ -67,6 +67,15 @@ fn create_at(kind: Kind, route: &Route) -> Result<()> {
         }
         made => made,
     }
+}
+
+/// Whether a directory that somebody else made is empty, or holds any sign of a bus.
+pub(super) fn is_empty_or_a_bus(store: &Store) -> Result<bool> {
+    let names =
+        files::names(store.dir()).map_err(|error| store.failed(OsStr::new(""), "the route cannot be listed", error))?;
+    let is_sign =
+        |name: &OsString| is_reserved(name) || Sidecar::split(name).is_some_and(|(disk, _)| is_peer(store, disk));
+    Ok(names.is_empty() || names.iter().any(is_sign))
 }
 
 /// Whether a directory that somebody else made is empty or holds nothing but a bus.

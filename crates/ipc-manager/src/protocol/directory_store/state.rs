@@ -125,6 +125,6 @@ impl Holding {
 
     fn life_of(store: &Store, disk: &OsStr) -> Option<(u64, u64)> {
         let stat = files::stat_at(store.dir(), &life_name(disk)).ok().flatten()?;
-        Some((stat.st_dev, stat.st_ino))
+        Some(files::identity(&stat))
     }
 }

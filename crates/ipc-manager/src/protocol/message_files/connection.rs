@@ -82,6 +82,10 @@ pub(super) fn open(store: Store, options: OpenOptions) -> Result<Opened> {
     let watch = Watch::new(dir.as_fd(), Interest::Messages)
         .inspect_err(|error| log::debug!("{name}: polling, since inotify cannot be had: {error}"))
         .ok();
+    if let Some(watch) = &watch {
+        // What came before the watch has rung nobody.
+        watch.ring();
+    }
     let connection = MessageFilesConnection {
         mailbox,
         outgoing: Outgoing::new(Arc::clone(&store), durability),
@@ -225,10 +229,11 @@ impl Connection for MessageFilesConnection {
     fn collect(&mut self, most: usize, bytes: usize, inbox: &mut Inbox) -> Result<()> {
         inbox.damaged.append(&mut self.reports.damaged);
         // First of all, so that they come before what is newer, also in the middle of a backlog.
-        if self.may_have_resumed || !self.mailbox.has_index() {
+        let is_used_up = !self.mailbox.has_index();
+        if is_used_up || self.may_have_resumed {
             self.take_back_resumed(inbox)?;
         }
-        if !self.mailbox.has_index() {
+        if is_used_up {
             self.look(inbox)?;
         }
         let taken = self.mailbox.take(most, bytes, &*self.serializer, inbox);

@@ -121,7 +121,7 @@ impl Mailbox {
     /// Whether the directory was removed by somebody else.
     pub(super) fn is_gone(&self) -> bool {
         let there = files::stat_at(self.store.dir(), &self.entry).ok().flatten();
-        there.map(|stat| (stat.st_dev, stat.st_ino)) != Some(self.identity)
+        there.map(|stat| files::identity(&stat)) != Some(self.identity)
     }
 
     /// Whether messages are known that were not handed out.
@@ -162,7 +162,9 @@ impl Mailbox {
         let mut known = later;
         let mut newest: HashMap<PeerName, (Stamp, u64)> = HashMap::new();
         let in_first: HashSet<OsString> = first.iter().cloned().collect();
-        for file in first {
+        // Put back a moment ago, and taken in before the look.
+        let indexed: HashSet<OsString> = self.index.values().filter_map(|entry| entry.file.clone()).collect();
+        for file in first.into_iter().filter(|file| !indexed.contains(file)) {
             let entry = match known.remove(&file) {
                 Some(entry) => entry,
                 None => match self.load(dir.as_fd(), &file, serializer, inbox)? {
@@ -205,14 +207,16 @@ impl Mailbox {
             }
             read => read?,
         };
-        self.unreadable.remove(file);
         Ok(match read {
             Read::Gone => None,
             Read::Damaged(error) => {
                 self.set_aside(dir, file, error, inbox);
                 None
             }
-            Read::Message { message, bytes } => Some((message, bytes)),
+            Read::Message { message, bytes } => {
+                self.unreadable.remove(file);
+                Some((message, bytes))
+            }
         })
     }
 
@@ -309,8 +313,9 @@ impl Mailbox {
         let kept = self.bad < MOST_BAD && files::rename(dir, file, &bad).is_ok();
         if kept {
             self.bad += 1;
-        } else {
-            let _ = tree::remove(dir, file);
+        } else if tree::remove(dir, file).is_err() && !self.unreadable.insert(file.to_owned()) {
+            // It can be neither moved nor removed, and was reported.
+            return;
         }
         let path = self.store.path(&self.entry);
         let damaged = Damaged::new(error.in_protocol(super::NAME).at_path(path.join(file)));

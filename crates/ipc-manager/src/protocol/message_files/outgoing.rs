@@ -64,6 +64,7 @@ impl Outgoing {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let _ = files::remove_file(dir.as_fd(), &pending);
                 self.is_the_same(dir.as_fd(), &disk, &ready, payload)?;
+                return Ok(Receipt::AlreadyStored);
             }
             // The recipient left meanwhile and took the half-written message out of the way.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(self.missing()),
