@@ -62,12 +62,8 @@ impl Engine<'_> {
 
     pub(super) fn wait(&mut self, request: &Request) -> Outcome {
         let timeout = request.seconds("timeout")?;
-        let bus = self.bus(request)?;
-        // The library does not wait for clients of this thread, but they are there all the same.
-        let mut remaining = bus.wait(timeout)?;
-        remaining.extend(ipc_manager::local_clients(bus.route()));
-        remaining.sort();
-        remaining.dedup();
+        // Clients of this process are not waited for, since they cannot leave meanwhile, and not listed either.
+        let remaining = self.bus(request)?.wait(timeout)?;
         let names: Vec<&str> = remaining.iter().map(|name| name.as_str()).collect();
         Ok(Answer::new().with("remaining", &names))
     }
