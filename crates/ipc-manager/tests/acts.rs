@@ -24,23 +24,23 @@ pub fn add_to(suite: Suite) -> Suite {
 }
 
 /// A process that plays an act in the test's directory; killed when dropped.
-struct Actor(Child);
+pub struct Actor(pub Child);
 
 impl Actor {
-    fn start(act: &str, sandbox: &Sandbox) -> Self {
+    pub fn start(act: &str, sandbox: &Sandbox) -> Self {
         let mut command = Suite::command(act);
         command.env("TMPDIR", sandbox.dir()).stdin(Stdio::piped()).stdout(Stdio::piped());
         Self(command.spawn().unwrap())
     }
 
     /// The first line that it prints.
-    fn line(&mut self) -> String {
+    pub fn line(&mut self) -> String {
         let mut line = String::new();
         BufReader::new(self.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         line.trim_end().to_owned()
     }
 
-    fn assert_success(mut self) {
+    pub fn assert_success(mut self) {
         drop(self.0.stdin.take());
         let status = self.0.wait().unwrap();
         assert!(status.success(), "{status}");

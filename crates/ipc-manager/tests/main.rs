@@ -9,6 +9,7 @@ mod defects;
 mod faults;
 mod file_bus;
 mod foreign;
+mod mended;
 mod message_files;
 mod selection;
 mod stages;
@@ -41,13 +42,15 @@ fn main() -> ExitCode {
         .tests(warnings::tests())
         .tests(acts::tests())
         .tests(faults::tests())
-        .tests(defects::tests());
-    acts::add_to(suite).main()
+        .tests(defects::tests())
+        .tests(mended::tests());
+    mended::add_to(acts::add_to(suite)).main()
 }
 
 /// A file beside this one that no `mod` line names would never run.
 fn no_file_of_tests_was_forgotten(_: &Sandbox) {
-    for (dir, parent) in [("", "main.rs"), ("defects", "defects/mod.rs"), ("faults", "faults/mod.rs")] {
+    for dir in ["", "defects", "faults", "mended"] {
+        let parent = if dir.is_empty() { "main.rs".into() } else { format!("{dir}/mod.rs") };
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
         let parent = std::fs::read_to_string(tests.join(parent)).unwrap();
         for entry in std::fs::read_dir(tests.join(dir)).unwrap() {

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Processes that are killed at every system call of an operation in turn: whatever they leave, the next process can
+//! use it, and no acknowledged message is lost or doubled but the one in hand.
+
+use std::io;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::OnceLock;
+
+use ipc_manager::{Client, ConnectionString, ErrorKind, Suspend};
+use ipc_manager_testkit::{PATIENCE, Sandbox, Suite, Test};
+use serde_json::{Value, json};
+
+use super::{answer, can};
+use crate::file_bus::{FileBus, contents, dead_pid};
+
+pub fn tests() -> Vec<Test> {
+    let tests = ipc_manager_testkit::tests![
+        a_connect_that_is_killed_leaves_the_name_free,
+        a_connect_over_a_dead_peer_that_is_killed_loses_count_of_nothing,
+        a_reconnect_that_is_killed_loses_nothing,
+        a_reconnect_that_is_killed_does_not_take_a_strangers_pid_for_a_peer,
+        a_suspend_that_is_killed_loses_nothing,
+        a_requeue_that_is_killed_loses_nothing_but_what_was_in_hand,
+        a_receive_that_is_killed_loses_nothing_but_what_was_in_hand,
+        a_disconnect_that_is_killed_leaves_the_name_free,
+    ];
+    tests.into_iter().map(|test| test.only_if(can_trace)).collect()
+}
+
+fn can_trace() -> Result<(), String> {
+    static ANSWER: OnceLock<Result<(), String>> = OnceLock::new();
+    ANSWER.get_or_init(|| can("is traced")).clone()
+}
+
+fn is_traced() -> ExitCode {
+    answer(trace_me(), "a process cannot be traced by its parent")
+}
+
+fn trace_me() -> io::Result<()> {
+    // SAFETY: it touches no memory.
+    match unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+pub fn add_to(suite: Suite) -> Suite {
+    suite.act("steps", steps).act("is traced", is_traced)
+}
+
+/// Tells the act which bus, and which operation it is to be killed in.
+const BUS: &str = "IPC_MANAGER_TEST_BUS";
+const OPERATION: &str = "IPC_MANAGER_TEST_OPERATION";
+
+/// Stops here until the tracer lets this process go on, call by call.
+fn begin() {
+    trace_me().unwrap();
+    // SAFETY: it touches no memory; who started this process waits for its stop.
+    unsafe { libc::raise(libc::SIGSTOP) };
+}
+
+fn steps() -> ExitCode {
+    let info: ConnectionString = std::env::var(BUS).unwrap().parse().unwrap();
+    let reconnect = || ipc_manager::reconnect("a", &info).unwrap();
+    let operation = std::env::var(OPERATION).unwrap();
+    let client: Client = match operation.as_str() {
+        "connect" => {
+            begin();
+            ipc_manager::connect("a", &info).unwrap()
+        }
+        "reconnect" => {
+            begin();
+            reconnect()
+        }
+        _ => {
+            let mut client = reconnect();
+            let taken = if operation == "requeue" { client.get_at_most(1).unwrap() } else { vec![] };
+            begin();
+            match operation.as_str() {
+                "suspend" => client.suspend(Suspend::within(PATIENCE)).unwrap(),
+                "requeue" => client.requeue(&taken).unwrap(),
+                "receive" => drop(client.get_at_most(1).unwrap()),
+                "disconnect" => drop(client.disconnect()),
+                unknown => panic!("{unknown}"),
+            }
+            client
+        }
+    };
+    // Killed here at the latest, so that nothing is cleaned up.
+    std::mem::forget(client);
+    // SAFETY: it has no preconditions.
+    unsafe { libc::_exit(0) }
+}
+
+/// A process that this thread traces; killed when dropped.
+struct Traced(Child);
+
+impl Traced {
+    fn start(bus: &FileBus, operation: &str) -> Self {
+        let mut command: Command = Suite::command("steps");
+        command.env(BUS, bus.info().to_string()).env(OPERATION, operation).stdin(Stdio::null());
+        let traced = Self(command.spawn().unwrap());
+        assert!(traced.has_stopped(), "the act failed before it began");
+        traced
+    }
+
+    fn pid(&self) -> libc::pid_t {
+        self.0.id().try_into().unwrap()
+    }
+
+    /// Waits until it stops; `false` if it ended.
+    fn has_stopped(&self) -> bool {
+        let mut status = 0;
+        // SAFETY: a child of this thread's that was not reaped, and a valid place for its status.
+        let waited = unsafe { libc::waitpid(self.pid(), &raw mut status, 0) };
+        assert_eq!(waited, self.pid(), "{}", io::Error::last_os_error());
+        assert!(libc::WIFSTOPPED(status) || status == 0, "the act failed: {status:#x}");
+        libc::WIFSTOPPED(status)
+    }
+
+    /// Lets it go on to the next entry to a system call; `false` if it ended.
+    fn step(&self) -> bool {
+        // The end of the call before, and the beginning of the next.
+        (0..2).all(|_| {
+            // SAFETY: it has stopped, and this thread traces it.
+            let resumed = unsafe { libc::ptrace(libc::PTRACE_SYSCALL, self.pid(), 0, 0) };
+            assert_eq!(resumed, 0, "{}", io::Error::last_os_error());
+            self.has_stopped()
+        })
+    }
+}
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Kills the operation at each of its system calls in turn, each time on a bus of its own.
+fn at_every_call(sandbox: &Sandbox, operation: &str, prepare: fn(&FileBus), check: fn(&FileBus)) {
+    for calls in 0.. {
+        let bus = FileBus::at(&sandbox.dir().join(format!("bus-{calls}")));
+        prepare(&bus);
+        let traced = Traced::start(&bus, operation);
+        let is_inside = (0..calls).all(|_| traced.step());
+        drop(traced);
+        println!("{operation}, killed at call {calls}");
+        check(&bus);
+        // What the killed left under names of ours goes with the next sweep.
+        let mut broom = bus.client("broom");
+        broom.reap().unwrap();
+        let left: Vec<_> = bus
+            .tree()
+            .into_iter()
+            .filter(|path| {
+                let name = path.as_os_str().as_encoded_bytes();
+                name.starts_with(b".new-") || name.starts_with(b".dead-")
+            })
+            .collect();
+        assert!(left.is_empty(), "{left:?}");
+        if !is_inside {
+            assert!(calls > 3, "only {calls} system calls were seen");
+            return;
+        }
+    }
+}
+
+/// Leaves three messages for a name that is suspended.
+fn suspended(bus: &FileBus) {
+    let (mut a, mut b) = (bus.client("a"), bus.client("b"));
+    b.send("a", &1).unwrap();
+    let taken = a.recv_timeout(PATIENCE).unwrap();
+    a.requeue(&[taken]).unwrap();
+    a.suspend(Suspend::open_ended()).unwrap();
+    for number in 2..=3 {
+        b.send("a", &number).unwrap();
+    }
+    b.disconnect().unwrap();
+}
+
+/// Everything that is in a mailbox.
+#[track_caller]
+fn all_of(client: &mut Client) -> Vec<Value> {
+    let mut got = Vec::new();
+    loop {
+        match client.get_messages().unwrap() {
+            batch if batch.is_empty() => break,
+            batch => got.extend(contents(&batch)),
+        }
+    }
+    assert!(client.take_damaged().is_empty());
+    got
+}
+
+#[track_caller]
+fn received(bus: &FileBus) -> Vec<Value> {
+    let mut a = bus.reconnect("a");
+    let got = all_of(&mut a);
+    a.disconnect().unwrap();
+    got
+}
+
+fn a_connect_that_is_killed_leaves_the_name_free(sandbox: &Sandbox) {
+    // Its counters stay, which must not make what is left look like somebody suspended.
+    let prepare = |bus: &FileBus| bus.client("a").disconnect().unwrap();
+    at_every_call(sandbox, "connect", prepare, |bus| drop(bus.client("a")));
+}
+
+/// How many messages lie anywhere in the store.
+fn messages_in(bus: &FileBus) -> usize {
+    bus.tree().iter().filter(|path| path.extension().is_some_and(|extension| extension == "ready")).count()
+}
+
+fn a_connect_over_a_dead_peer_that_is_killed_loses_count_of_nothing(sandbox: &Sandbox) {
+    let prepare = |bus: &FileBus| {
+        bus.foreign_entry("a", Some(dead_pid()));
+        let mut b = bus.client("b");
+        for number in 1..=3 {
+            b.send("a", &number).unwrap();
+        }
+    };
+    at_every_call(sandbox, "connect", prepare, |bus| {
+        let lie_there = messages_in(bus);
+        let a = bus.client("a");
+        assert_eq!(a.discarded(), lie_there, "messages were thrown away without a word");
+    });
+}
+
+fn a_reconnect_that_is_killed_loses_nothing(sandbox: &Sandbox) {
+    at_every_call(sandbox, "reconnect", suspended, |bus| assert_eq!(received(bus), [1, 2, 3]));
+}
+
+fn a_reconnect_that_is_killed_does_not_take_a_strangers_pid_for_a_peer(sandbox: &Sandbox) {
+    let prepare = |bus: &FileBus| {
+        // The pid on record belonged to a peer, and now to this process, which began at another time.
+        let other = bus.client("other");
+        let mut identity: Value = serde_json::from_str(bus.read(".live-other").lines().next().unwrap()).unwrap();
+        let start = identity["start"].as_u64().expect("the time at which a process began is on record");
+        identity["start"] = json!(start - 1);
+        std::fs::create_dir(bus.at_name("a")).unwrap();
+        std::fs::write(bus.at_name(".live-a"), format!("{identity}\n")).unwrap();
+        std::fs::write(bus.at_name("a.pid"), std::process::id().to_string()).unwrap();
+        drop(other);
+    };
+    at_every_call(sandbox, "reconnect", prepare, |bus| assert!(received(bus).is_empty()));
+}
+
+fn a_suspend_that_is_killed_loses_nothing(sandbox: &Sandbox) {
+    at_every_call(sandbox, "suspend", suspended, |bus| assert_eq!(received(bus), [1, 2, 3]));
+}
+
+fn a_requeue_that_is_killed_loses_nothing_but_what_was_in_hand(sandbox: &Sandbox) {
+    at_every_call(sandbox, "requeue", suspended, |bus| {
+        let got = received(bus);
+        assert!(got == [1, 2, 3] || got == [2, 3], "{got:?}");
+    });
+}
+
+fn a_receive_that_is_killed_loses_nothing_but_what_was_in_hand(sandbox: &Sandbox) {
+    at_every_call(sandbox, "receive", suspended, |bus| {
+        let got = received(bus);
+        assert!(got == [1, 2, 3] || got == [2, 3], "{got:?}");
+    });
+}
+
+fn a_disconnect_that_is_killed_leaves_the_name_free(sandbox: &Sandbox) {
+    at_every_call(sandbox, "disconnect", suspended, |bus| {
+        let lie_there = messages_in(bus);
+        match bus.try_client("a") {
+            Ok(a) => assert!(a.discarded() >= lie_there, "{} of {lie_there}", a.discarded()),
+            // Killed before it gave the name up.
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::NameInUse);
+                assert_eq!(received(bus), [1, 2, 3]);
+            }
+        }
+    });
+}
