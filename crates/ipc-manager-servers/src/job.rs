@@ -124,26 +124,42 @@ pub(crate) fn run(
     match ended? {
         Some(status) if status.success() => Ok(()),
         Some(status) => {
-            let detail = format!("{status}; {}", last_words(place));
+            let detail = format!("{status}; {}", complaint(place));
             Err(Error::new(ErrorKind::Failed, OPERATION, detail).at(&job.program))
         }
         None => {
-            let detail = format!("it took too long; {}", last_words(place));
+            let detail = format!("it took too long; {}", complaint(place));
             Err(Error::new(ErrorKind::Timeout, OPERATION, detail).at(&job.program))
         }
     }
 }
 
+fn said(place: &Place) -> String {
+    String::from_utf8_lossy(&fs::read(place.log()).unwrap_or_default()).into_owned()
+}
+
+fn last_of(lines: &[&str], count: usize) -> String {
+    format!("it said: {}", lines[lines.len().saturating_sub(count)..].join("\n"))
+}
+
 /// The end of what the programs said.
 pub(crate) fn last_words(place: &Place) -> String {
     const LINES: usize = 12;
-    let said = fs::read(place.log()).unwrap_or_default();
-    let said = String::from_utf8_lossy(&said);
+    let said = said(place);
     let lines: Vec<_> = said.lines().filter(|line| !line.trim().is_empty()).collect();
-    match lines.as_slice() {
-        [] => "it said nothing".into(),
-        lines => format!("it said: {}", lines[lines.len().saturating_sub(LINES)..].join("\n")),
-    }
+    if lines.is_empty() { "it said nothing".into() } else { last_of(&lines, LINES) }
+}
+
+/// What they said was wrong; all that they said last, if they called nothing an error.
+pub(crate) fn complaint(place: &Place) -> String {
+    const LINES: usize = 5;
+    let said = said(place);
+    let lines: Vec<_> = said.lines().filter(|line| is_complaint(line)).collect();
+    if lines.is_empty() { last_words(place) } else { last_of(&lines, LINES) }
+}
+
+fn is_complaint(line: &str) -> bool {
+    ["ERROR", "FATAL", "PANIC", "error: "].iter().any(|word| line.contains(word))
 }
 
 /// Writes a file for the server to read.

@@ -16,7 +16,7 @@ use crate::place::{PREFIX, Record};
 use crate::processes;
 
 /// A directory without a record is being made, or its maker died within a few system calls.
-const BEING_MADE: Duration = Duration::from_secs(60);
+const BEING_MADE: Duration = Duration::from_secs(10);
 
 /// A directory whose owner is dead. While this is held nobody else removes it, and nobody takes up its server.
 struct Leftover {

@@ -102,7 +102,7 @@ impl PrivateServer {
         let child = self.server.insert(job.start(&self.place, keeper, self.account.as_ref())?);
         let pid = child.id();
         let fail = |kind, detail: String, place: &Place| {
-            let detail = format!("{detail}; {}", job::last_words(place));
+            let detail = format!("{detail}; {}", job::complaint(place));
             Err(Error::new(kind, "start the server", detail).at(&job.program))
         };
         loop {
