@@ -8,6 +8,8 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+
 use crate::account::Account;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
@@ -95,6 +97,19 @@ impl Place {
     }
 }
 
+/// Removes a directory with all in it, the record last: what is left of a removal that was cut short is a leftover yet.
+pub(crate) fn remove(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else if entry.file_name() != RECORD {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    fs::remove_dir_all(dir)
+}
+
 /// What a record says.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Record {
@@ -102,20 +117,32 @@ pub(crate) struct Record {
     pub(crate) lock: Option<PathBuf>,
 }
 
+/// What there is in the place of a record.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// A record that this user made. It is empty as long as its maker has not written it.
+    Own(File, Option<Record>),
+    /// Nothing: the directory is being made, or its maker died then.
+    Nothing,
+    /// Something else.
+    Foreign,
+}
+
 impl Record {
-    /// Reads the record of a directory, if it is one that this user made.
-    pub(crate) fn open(dir: &Path, own_uid: u32) -> Option<(File, Self)> {
-        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-        let flags = i32::try_from(flags.bits()).ok()?;
-        let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(dir.join(RECORD)).ok()?;
-        let found = file.metadata().ok()?;
-        if !found.is_file() || found.uid() != own_uid {
-            return None;
+    /// Looks for the record of a directory.
+    pub(crate) fn find(dir: &Path, own_uid: u32) -> Found {
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let file = match OpenOptions::new().read(true).custom_flags(flags).open(dir.join(RECORD)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Found::Nothing,
+            Err(_) => return Found::Foreign,
+        };
+        if !file.metadata().is_ok_and(|found| found.is_file() && found.uid() == own_uid) {
+            return Found::Foreign;
         }
         let mut text = String::new();
-        (&file).take(8192).read_to_string(&mut text).ok()?;
-        let record = Self::parse(&text)?;
-        Some((file, record))
+        let _ = (&file).take(8192).read_to_string(&mut text);
+        Found::Own(file, Self::parse(&text))
     }
 
     fn parse(text: &str) -> Option<Self> {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The server and its life.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::thread;
@@ -15,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::job::{self, LOOK_EVERY};
 use crate::keeper::Keeper;
 use crate::options::Options;
-use crate::place::Place;
+use crate::place::{self, Place};
 use crate::programs::{self, Programs};
 use crate::{leftovers, mysql_family, postgresql, processes};
 
@@ -70,7 +69,7 @@ impl PrivateServer {
         // What cannot be removed is reported by whoever asks for its removal.
         let _ = leftovers::remove_leftovers();
         let place = Place::make(engine, options, account.as_ref())?;
-        let keeper = Keeper::start(engine, place.dir()).inspect_err(|_| drop(fs::remove_dir_all(place.dir())))?;
+        let keeper = Keeper::start(engine, place.dir()).inspect_err(|_| drop(place::remove(place.dir())))?;
         let (options, keeper) = (options.clone(), Some(keeper));
         let owner = std::process::id();
         // From here on dropping it removes everything.
@@ -269,11 +268,11 @@ impl PrivateServer {
             job::end(&mut server, self.engine.end_signal(), ENDING);
         }
         let _ = keeper.note_nothing();
-        let mut removed = fs::remove_dir_all(self.dir());
+        let mut removed = place::remove(self.dir());
         if removed.is_err() {
             // Something that was just ending wrote yet.
             processes::wait_until_none(self.dir(), Instant::now() + ENDING);
-            removed = fs::remove_dir_all(self.dir());
+            removed = place::remove(self.dir());
         }
         keeper.let_go();
         match removed {

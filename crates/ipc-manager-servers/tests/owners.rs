@@ -44,8 +44,10 @@ fn own() -> ExitCode {
 /// Says what is left over in its temporary folder, and removes it.
 fn find() -> ExitCode {
     let found = leftovers();
-    assert_eq!(remove_leftovers().unwrap(), found);
-    for dir in found {
+    // A keeper may do the same at the same time.
+    let removed = remove_leftovers().unwrap();
+    assert!(removed.iter().all(|dir| found.contains(dir) || !dir.exists()));
+    for dir in removed {
         println!("{}", dir.display());
     }
     ExitCode::SUCCESS
