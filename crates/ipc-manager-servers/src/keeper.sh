@@ -29,7 +29,7 @@ finish() {
     fi
     # What is just ending may still write. The record goes last: with it, what is left of this is found yet.
     tries=0
-    while rm -rf -- "$dir/data" 2>/dev/null && rm -rf -- "$dir" 2>/dev/null; [ -e "$dir" ] && [ "$tries" -lt 100 ]; do pause; tries=$((tries + 1)); done
+    while rm -rf -- "$dir/s" 2>/dev/null && rm -rf -- "$dir" 2>/dev/null; [ -e "$dir" ] && [ "$tries" -lt 100 ]; do pause; tries=$((tries + 1)); done
 }
 
 if [ -n "$lock" ]; then

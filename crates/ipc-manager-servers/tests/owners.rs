@@ -35,7 +35,7 @@ pub fn engine_of_act() -> Engine {
 /// Owns a server until its input ends.
 fn own() -> ExitCode {
     let server = PrivateServer::start(engine_of_act(), &Options::new()).unwrap();
-    println!("{}", server.dir().display());
+    println!("{}", server.dir().parent().unwrap().display());
     let _ = std::io::stdin().read(&mut [0]);
     server.close().unwrap();
     ExitCode::SUCCESS
@@ -65,7 +65,7 @@ impl Owner {
         Self(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap())
     }
 
-    /// The directory of its server, once that is ready.
+    /// The directory with all of its server, once that is ready.
     fn server_dir(&mut self) -> PathBuf {
         let mut line = String::new();
         BufReader::new(self.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
