@@ -25,9 +25,10 @@ const NAME: &str = "MessageFiles";
 
 const KIND: Kind = Kind {
     protocol: NAME,
-    max_name: 200,
+    max_name: |_| 200,
+    keeps_mailbox: true,
     is_entry: files::is_directory,
-    unread: layout::unread,
+    unread: Some(layout::unread),
     is_intact: removal::is_intact,
     discard: removal::discard,
 };
@@ -49,6 +50,7 @@ impl Protocol for MessageFiles {
             observable: true,
             largest_payload: None,
             most_unread: None,
+            queues: false,
             durability: Durability::Power,
             wait: WaitMechanism::Inotify,
         }
