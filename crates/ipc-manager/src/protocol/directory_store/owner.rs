@@ -143,8 +143,11 @@ pub(in crate::protocol) fn destroy(kind: Kind, route: &Route) -> Result<()> {
     let identity = files::identity_of(store.dir()).map_err(failed)?;
     if store.is_ours {
         // The notes go last: whoever is killed half-way leaves a store that can be told to be abandoned.
+        // Entries go before what is beside them: one alone would look like that of a peer that is just joining.
+        let mut names = files::names(store.dir()).map_err(failed)?;
+        names.sort_by_key(|name| is_reserved(name) || Sidecar::split(name).is_some());
         let mut left = Ok(());
-        for name in files::names(store.dir()).map_err(failed)? {
+        for name in names {
             if name != OWNER && name != MADE {
                 let removed = tree::remove(store.dir(), &name);
                 left = left.and(removed.map_err(|error| store.failed(&name, "the store cannot be removed", error)));
@@ -169,7 +172,7 @@ pub(super) fn is_marked(dir: BorrowedFd<'_>, (device, inode): (u64, u64)) -> boo
 fn remove_known(store: &Store) -> Result<()> {
     let names =
         files::names(store.dir()).map_err(|error| store.failed(OsStr::new(""), "the store cannot be listed", error))?;
-    let mut known: Vec<OsString> = names.iter().filter(|name| is_reserved(name)).cloned().collect();
+    let mut known: Vec<OsString> = Vec::new();
     let stems = names.iter().filter_map(|name| Sidecar::split(name)).map(|(stem, _)| stem);
     let mut peers: Vec<&OsStr> = stems.filter(|stem| is_peer(store, stem)).collect();
     peers.sort_unstable();
@@ -180,6 +183,7 @@ fn remove_known(store: &Store) -> Result<()> {
             known.push(sidecar.of(disk));
         }
     }
+    known.extend(names.iter().filter(|name| is_reserved(name)).cloned());
     for name in known {
         tree::remove(store.dir(), &name)
             .map_err(|error| store.failed(&name, "a part of the store cannot be removed", error))?;
