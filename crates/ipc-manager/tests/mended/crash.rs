@@ -25,7 +25,7 @@ pub fn tests() -> Vec<Test> {
         a_disconnect_that_is_killed_leaves_the_name_free,
         a_send_that_is_killed_stores_the_message_whole_or_not,
         a_reap_that_is_killed_is_finished_by_the_next,
-        a_shutdown_that_is_killed_is_finished_by_the_next,
+        a_removal_that_is_killed_is_finished_by_a_shutdown,
     ];
     tests.into_iter().map(|test| test.only_if(can_trace)).collect()
 }
@@ -75,10 +75,10 @@ fn steps() -> ExitCode {
             begin();
             reconnect()
         }
-        "shutdown" => {
+        "unspawn" => {
             let mut bus = Spawn::adopt(&info).unwrap();
             begin();
-            bus.shutdown().unwrap();
+            bus.unspawn().unwrap();
             // SAFETY: it has no preconditions.
             unsafe { libc::_exit(0) }
         }
@@ -331,8 +331,8 @@ fn a_reap_that_is_killed_is_finished_by_the_next(sandbox: &Sandbox) {
     });
 }
 
-fn a_shutdown_that_is_killed_is_finished_by_the_next(sandbox: &Sandbox) {
-    at_every_call(sandbox, "shutdown", suspended, |bus| match Spawn::adopt(&bus.info()) {
+fn a_removal_that_is_killed_is_finished_by_a_shutdown(sandbox: &Sandbox) {
+    at_every_call(sandbox, "unspawn", suspended, |bus| match Spawn::adopt(&bus.info()) {
         Ok(mut adopted) => {
             let audit = adopted.shutdown().unwrap();
             assert_eq!(audit.remaining(), [""; 0], "the dead were waited for");
