@@ -4,8 +4,10 @@
 mod capabilities;
 mod envelope;
 mod inbox;
+mod peer;
 mod registry;
 mod traits;
+mod wake;
 
 mod atomic_pipe;
 mod directory_store;
@@ -18,11 +20,12 @@ use std::sync::Arc;
 pub use capabilities::{Capabilities, Durability, WaitMechanism};
 pub use envelope::Envelope;
 pub use inbox::{Damaged, Inbox};
+pub use peer::{PeerRecord, PeerState};
 pub use registry::Registry;
 pub use traits::{
-    Connection, CreateOptions, Directory, Hold, Leave, Mode, NotViable, OpenOptions, Opened, PeerRecord, PeerState,
-    Protocol, Receipt, Wake, Wanted,
+    Connection, CreateOptions, Directory, Hold, Leave, Mode, NotViable, OpenOptions, Opened, Protocol, Receipt,
 };
+pub use wake::{Wake, Wanted};
 
 /// Every built-in protocol, in the order in which `spawn` tries them.
 fn standard() -> Vec<Arc<dyn Protocol>> {
