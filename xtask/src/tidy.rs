@@ -45,9 +45,11 @@ pub(crate) fn check(root: &Path, _: &[String]) -> Result<(), String> {
     for path in sources(root)? {
         let text = std::fs::read_to_string(root.join(&path)).map_err(|error| format!("{}: {error}", path.display()))?;
         check_file(&path, &text, &mut broken);
+        if path.starts_with("crates") && path.components().any(|part| part.as_os_str() == "src") {
+            check_examples(&path, &text, &mut broken);
+        }
         if let Ok(module) = path.strip_prefix("crates/ipc-manager/src") {
             macros += text.matches("macro_rules!").count();
-            check_examples(&path, &text, &mut broken);
             check_layers(&path, module, &text, &mut broken);
             check_protocol_names(&path, module, &text, &mut broken);
         }
