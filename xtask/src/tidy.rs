@@ -23,11 +23,12 @@ const LAYERS: [&[&str]; 7] = [
 /// Names of files that say nothing.
 const VAGUE: [&str; 5] = ["util", "common", "misc", "helpers", "types"];
 /// What reads and writes the formats that `docs/formats.md` describes.
-const CODECS: [&str; 10] = [
+const CODECS: &[&str] = &[
     "crates/ipc-manager/src/connection_string.rs",
     "crates/ipc-manager/src/json/read.rs",
     "crates/ipc-manager/src/json/write.rs",
     "crates/ipc-manager/src/message/wire.rs",
+    "crates/ipc-manager/src/protocol/atomic_pipe/codec.rs",
     "crates/ipc-manager/src/protocol/directory_store/mod.rs",
     "crates/ipc-manager/src/protocol/directory_store/owner.rs",
     "crates/ipc-manager/src/protocol/directory_store/sidecars.rs",
@@ -44,6 +45,9 @@ pub(crate) fn check(root: &Path, _: &[String]) -> Result<(), String> {
     for path in sources(root)? {
         let text = std::fs::read_to_string(root.join(&path)).map_err(|error| format!("{}: {error}", path.display()))?;
         check_file(&path, &text, &mut broken);
+        if path.starts_with("crates") && path.components().any(|part| part.as_os_str() == "src") {
+            check_examples(&path, &text, &mut broken);
+        }
         if let Ok(module) = path.strip_prefix("crates/ipc-manager/src") {
             macros += text.matches("macro_rules!").count();
             check_layers(&path, module, &text, &mut broken);
@@ -140,6 +144,20 @@ fn check_file(path: &Path, text: &str, broken: &mut Vec<String>) {
     }
 }
 
+/// Each public type has an example in its documentation, which the documentation tests run.
+fn check_examples(path: &Path, text: &str, broken: &mut Vec<String>) {
+    let mut has_example = false;
+    for line in without_tests(text).lines() {
+        let is_type = ["pub struct ", "pub enum ", "pub trait ", "pub type "].iter().any(|kind| line.starts_with(kind));
+        if is_type && !has_example {
+            broken.push(format!("{}: a public type without an example: {line}", path.display()));
+        }
+        // What stands between a type's documentation and the type are attributes, which may go over several lines.
+        has_example = line.starts_with("/// ```")
+            || has_example && ["///", "#[", " ", ")]"].iter().any(|it| line.starts_with(it));
+    }
+}
+
 fn layer_of(module: &str) -> Option<usize> {
     LAYERS.iter().position(|layer| layer.contains(&module))
 }
@@ -166,7 +184,7 @@ fn check_protocol_names(path: &Path, module: &Path, text: &str, broken: &mut Vec
     }
     for (number, line) in without_tests(text).lines().enumerate() {
         let is_code = !line.trim_start().starts_with("//");
-        for name in ["message_files", "local_memory", "MessageFiles", "LocalMemory"] {
+        for name in ["atomic_pipe", "message_files", "local_memory", "AtomicPipe", "MessageFiles", "LocalMemory"] {
             if is_code && line.contains(name) {
                 broken.push(format!("{}: line {}: names the protocol {name}", path.display(), number + 1));
             }

@@ -26,6 +26,9 @@ pub struct Capabilities {
     pub largest_payload: Option<usize>,
     /// Most unread messages of one mailbox, where the protocol itself has a limit. Beyond it sends would block.
     pub most_unread: Option<usize>,
+    /// Whether a message without room waits in the outbox of its sender, where that may not wait itself. Elsewhere it is
+    /// refused.
+    pub queues: bool,
     /// What an acknowledged message outlives.
     pub durability: Durability,
     /// How a reader learns of a message.
@@ -33,6 +36,11 @@ pub struct Capabilities {
 }
 
 /// What an acknowledged message outlives.
+///
+/// ```
+/// use ipc_manager::Durability;
+/// assert!(Durability::Process < Durability::Kernel && Durability::Kernel < Durability::Power);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Durability {
@@ -45,6 +53,10 @@ pub enum Durability {
 }
 
 /// How a reader learns of a message.
+///
+/// ```
+/// assert_eq!(ipc_manager::WaitMechanism::Inotify.to_string(), "inotify");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WaitMechanism {

@@ -4,25 +4,35 @@
 mod capabilities;
 mod envelope;
 mod inbox;
+mod peer;
 mod registry;
 mod traits;
+mod wake;
 
+mod atomic_pipe;
 mod directory_store;
 mod local_memory;
 mod message_files;
+mod unix_socket;
 
 use std::sync::Arc;
 
 pub use capabilities::{Capabilities, Durability, WaitMechanism};
 pub use envelope::Envelope;
 pub use inbox::{Damaged, Inbox};
+pub use peer::{PeerRecord, PeerState};
 pub use registry::Registry;
 pub use traits::{
-    Connection, CreateOptions, Directory, Hold, Leave, Mode, NotViable, OpenOptions, Opened, PeerRecord, PeerState,
-    Protocol, Receipt, Wake, Wanted,
+    Connection, CreateOptions, Directory, Hold, Leave, Mode, NotViable, OpenOptions, Opened, Protocol, Receipt,
 };
+pub use wake::{Wake, Wanted};
 
 /// Every built-in protocol, in the order in which `spawn` tries them.
 fn standard() -> Vec<Arc<dyn Protocol>> {
-    vec![Arc::new(message_files::MessageFiles), Arc::new(local_memory::LocalMemory)]
+    vec![
+        Arc::new(atomic_pipe::AtomicPipe),
+        Arc::new(unix_socket::UnixSocket),
+        Arc::new(message_files::MessageFiles),
+        Arc::new(local_memory::LocalMemory),
+    ]
 }

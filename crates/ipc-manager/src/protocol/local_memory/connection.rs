@@ -22,6 +22,8 @@ use crate::stats::Stats;
 use crate::system::bell::Bell;
 use crate::system::process::own_pid;
 
+/// How often to look for room, which nothing tells of.
+const POLL_ROOM: Duration = Duration::from_millis(20);
 /// Looking all the same; a ring cannot be lost here.
 const LOOK_ALL_THE_SAME: Duration = Duration::from_secs(15);
 
@@ -124,8 +126,9 @@ impl LocalMemoryConnection {
         crate::message::MessageId::new(envelope.message().id().as_str())?;
         let entry = peers.entries.get_mut(envelope.to()).filter(|entry| !matches!(entry.holder, Holder::Leaving(_)));
         let entry = entry.ok_or_else(|| Error::new(ErrorKind::NoSuchPeer, "no peer of that name is on the bus"))?;
-        if entry.messages.len() >= MOST_UNREAD {
-            let detail = format!("the recipient has {MOST_UNREAD} unread messages, and that is the limit");
+        let most = self.limits.unread_messages.unwrap_or(MOST_UNREAD).min(MOST_UNREAD);
+        if entry.messages.len() >= most {
+            let detail = format!("the recipient has {most} unread messages, and that is the limit");
             return Err(Error::new(ErrorKind::WouldBlock, detail));
         }
         entry.messages.push_back(Waiting { payload: payload.to_vec(), was_put_back: false });
@@ -147,6 +150,10 @@ impl Connection for LocalMemoryConnection {
             })?);
         }
         Ok(())
+    }
+
+    fn room(&self, _: &PeerName) -> Wake<'_> {
+        Wake { descriptors: vec![], look_every: POLL_ROOM }
     }
 
     fn collect(&mut self, most: usize, bytes: usize, inbox: &mut Inbox) -> Result<()> {
