@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::place::Place;
 
 const SCRIPT: &str = include_str!("keeper.sh");
 
@@ -25,11 +26,12 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    pub(crate) fn start(engine: Engine, dir: &Path) -> Result<Self> {
+    pub(crate) fn start(engine: Engine, place: &Place) -> Result<Self> {
         let signal = if engine.end_signal() == rustix::process::Signal::QUIT { "QUIT" } else { "KILL" };
         let mut command = Command::new("sh");
-        command.arg("-c").arg(SCRIPT).arg("ipcm-server-keeper").arg(dir).arg(signal);
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.arg("-c").arg(SCRIPT).arg("ipcm-server-keeper").arg(place.top()).arg(signal);
+        let record = place.record().map_err(|error| Error::system("start the keeper", error))?;
+        command.stdin(Stdio::piped()).stdout(record).stderr(Stdio::null());
         let started = command.current_dir("/").process_group(0).spawn();
         let mut process = started.map_err(|error| Error::system("start the keeper", error))?;
         let pipe = process.stdin.take();
