@@ -8,6 +8,7 @@ pub(crate) mod files;
 pub(crate) mod lock;
 pub(crate) mod poll;
 pub(crate) mod process;
+pub(crate) mod stream;
 pub(crate) mod tree;
 pub(crate) mod watch;
 
