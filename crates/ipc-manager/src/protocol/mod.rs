@@ -7,6 +7,7 @@ mod inbox;
 mod registry;
 mod traits;
 
+mod atomic_pipe;
 mod directory_store;
 mod local_memory;
 mod message_files;
@@ -24,5 +25,5 @@ pub use traits::{
 
 /// Every built-in protocol, in the order in which `spawn` tries them.
 fn standard() -> Vec<Arc<dyn Protocol>> {
-    vec![Arc::new(message_files::MessageFiles), Arc::new(local_memory::LocalMemory)]
+    vec![Arc::new(atomic_pipe::AtomicPipe), Arc::new(message_files::MessageFiles), Arc::new(local_memory::LocalMemory)]
 }

@@ -6,6 +6,7 @@ pub(crate) mod bell;
 mod deadline;
 pub(crate) mod files;
 pub(crate) mod lock;
+pub(crate) mod pipe;
 pub(crate) mod poll;
 pub(crate) mod process;
 pub(crate) mod stream;

@@ -151,7 +151,12 @@ impl<'a> Demo<'a> {
                 if self.sent == 0 {
                     self.started = Instant::now();
                 }
-                self.client.send(&worker.name, &piece)?;
+                if let Err(error) = self.client.send(&worker.name, &piece) {
+                    // Where nobody reads it, how that worker ended says more.
+                    self.check_workers()?;
+                    return Err(error.into());
+                }
+                let worker = &mut self.workers[index];
                 worker.before += 1;
                 self.sent += 1;
             }

@@ -41,7 +41,7 @@ fn usage_is_2() {
     "#);
     shows!(bench.ipcm(&["spawn", "-p", "Pigeon"]), @r#"
     exit 2
-    err| ipcm: there is no protocol "Pigeon"; known are MessageFiles, LocalMemory
+    err| ipcm: there is no protocol "Pigeon"; known are PROTOCOLS
     err|   hint: `ipcm protocols` lists what works here
     "#);
     shows!(bench.ipcm(&["spawn", "-s", "Pigeon"]), @"
@@ -162,7 +162,7 @@ fn no_bus_is_9() {
     ");
     shows!(bench.ipcm(&["peers", "--bus", "pigeon:/tmp/bus"]), @r#"
     exit 9
-    err| ipcm: there is no protocol "pigeon"; known are MessageFiles, LocalMemory
+    err| ipcm: there is no protocol "pigeon"; known are PROTOCOLS
     err|   hint: `ipcm protocols` lists what works here
     "#);
     shows!(bench.ipcm(&["peers", "--bus-file", "none"]), @"

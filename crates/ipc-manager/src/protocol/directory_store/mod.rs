@@ -19,8 +19,8 @@ use sha2::{Digest, Sha256};
 
 pub(super) use claim::{Claimed, give_up, keep_for_later, take};
 pub(super) use listing::Listing;
-pub(super) use owner::{create, destroy, hold};
-pub(super) use seat::Seat;
+pub(super) use owner::{create, destroy, hold, viable};
+pub(super) use seat::{Seat, Seated};
 pub(super) use sidecars::Sidecar;
 pub(super) use state::{EntryState, Holding};
 

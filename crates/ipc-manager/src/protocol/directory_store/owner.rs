@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Kind, Sidecar, Store, is_reserved, leaving_name};
 use crate::error::{Error, ErrorKind, Result};
-use crate::protocol::{CreateOptions, Hold};
+use crate::protocol::{CreateOptions, Hold, NotViable};
 use crate::route::Route;
 use crate::system::lock::{self, Holder, LifeLock};
 use crate::system::process::{self, Identity};
@@ -35,6 +35,18 @@ struct Terms {
 struct Made {
     device: u64,
     inode: u64,
+}
+
+/// Whether a store can be made where no route is given.
+pub(in crate::protocol) fn viable() -> Result<(), NotViable> {
+    let temporary = std::env::temp_dir();
+    match rustix::fs::access(&temporary, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK) {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            let path = temporary.display();
+            Err(NotViable(format!("the temporary directory {path} cannot be written to: {error}")))
+        }
+    }
 }
 
 /// Makes a store where the options say, or under a fresh name in the temporary directory.
