@@ -8,6 +8,7 @@ mod registry;
 mod traits;
 
 mod atomic_pipe;
+mod connection_unix;
 mod directory_store;
 mod local_memory;
 mod message_files;
@@ -19,11 +20,16 @@ pub use envelope::Envelope;
 pub use inbox::{Damaged, Inbox};
 pub use registry::Registry;
 pub use traits::{
-    Connection, CreateOptions, Directory, Hold, Leave, Mode, NotViable, OpenOptions, Opened, PeerRecord, PeerState,
-    Protocol, Receipt, Wake, Wanted,
+    Connection, ConnectionRecord, Connections, CreateOptions, Directory, Hold, Leave, Mode, NotViable, OpenOptions,
+    Opened, PeerRecord, PeerState, Protocol, Receipt, Wake, Wanted,
 };
 
 /// Every built-in protocol, in the order in which `spawn` tries them.
 fn standard() -> Vec<Arc<dyn Protocol>> {
-    vec![Arc::new(atomic_pipe::AtomicPipe), Arc::new(message_files::MessageFiles), Arc::new(local_memory::LocalMemory)]
+    vec![
+        Arc::new(atomic_pipe::AtomicPipe),
+        Arc::new(connection_unix::ConnectionUnix),
+        Arc::new(message_files::MessageFiles),
+        Arc::new(local_memory::LocalMemory),
+    ]
 }

@@ -197,7 +197,9 @@ mod tests {
         assert_eq!(frame, b"\0\0\0\x0d{\"hello\":\"a\"}");
         assert_eq!(name_in_hello(&frame[HEADER_BYTES..], &*serializer).unwrap().as_str(), "a");
         assert_eq!(name_in_hello(b"{\"hello\":17,\"more\":[]}", &*serializer).unwrap().as_str(), "17");
-        for bad in [&b""[..], b"[]", b"{}", b"null", b"{\"hello\":\"\"}", b"{\"hello\":null}", b"{\"hello\":\"_x\"}", b"{"] {
+        for bad in
+            [&b""[..], b"[]", b"{}", b"null", b"{\"hello\":\"\"}", b"{\"hello\":null}", b"{\"hello\":\"_x\"}", b"{"]
+        {
             assert!(name_in_hello(bad, &*serializer).is_err(), "{}", String::from_utf8_lossy(bad));
         }
         assert!(is_bare_hello(b"{\"hello\":\"x\"}", &*serializer));

@@ -12,8 +12,8 @@ use crate::message::Message;
 use crate::name::PeerName;
 use crate::protocol::directory_store::{Seat, Seated, Store};
 use crate::protocol::{
-    Connection, ConnectionRecord, Connections, Damaged, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, Receipt,
-    Wake, Wanted,
+    Connection, ConnectionRecord, Connections, Damaged, Directory, Envelope, Inbox, Leave, OpenOptions, Opened,
+    Receipt, Wake, Wanted,
 };
 use crate::stats::Stats;
 
@@ -187,7 +187,9 @@ impl Connections for ConnectionUnixConnection {
         let all = &self.links.all;
         // What is sent on a newer connection must not be overtaken on an older one: all with a peer, or none.
         names.retain(|name| {
-            all.values().filter(|link| link.name.as_ref() == Some(name)).all(|link| is_idle(&link) && !link.is_half_out())
+            all.values()
+                .filter(|link| link.name.as_ref() == Some(name))
+                .all(|link| is_idle(&link) && !link.is_half_out())
         });
         Ok(names.iter().map(|name| self.links.retire_all(&self.seat, name)).sum())
     }

@@ -35,7 +35,8 @@ impl Links {
                 descriptors.push(descriptor);
             }
         }
-        let readable = if descriptors.is_empty() { vec![] } else { poll::readable_now(&descriptors).map_err(failed)? };
+        let readable =
+            if descriptors.is_empty() { vec![] } else { poll::readable_now(&descriptors).map_err(failed)? };
         let (is_called, of_links) = readable.split_at(usize::from(self.listener.is_some()));
         let must_accept = is_called.contains(&true);
         for (id, _) in ids.iter().zip(of_links).filter(|(_, is_readable)| **is_readable) {
@@ -58,7 +59,8 @@ impl Links {
                     self.admit(seat, accepted, is_one_too_many);
                 }
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::InvalidInput) => break,
-                Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => {}
+                Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => {
+                }
                 Err(error) if stream::is_out_of_descriptors(&error) => {
                     if !self.retire_idlest(seat, None, true) && !self.accept_with_reserve(seat) {
                         self.report(seat, Error::system(error, "no connection can be accepted"));
@@ -194,7 +196,9 @@ impl Links {
                 Front::Whole(size) => size,
                 Front::Empty | Front::Part => return None,
                 Front::TooLong(size) => {
-                    let detail = format!("a frame of {size} bytes was announced, and the limit is {limit}; the connection was closed");
+                    let detail = format!(
+                        "a frame of {size} bytes was announced, and the limit is {limit}; the connection was closed"
+                    );
                     self.cut_off(seat, id, Error::new(ErrorKind::TooLarge, detail));
                     return None;
                 }

@@ -110,8 +110,7 @@ impl Links {
     /// Puts a connection in the line of those that are handed out, if it has a whole frame.
     pub(super) fn line_up(&mut self, seat: &Seat, id: u64) {
         let Some(link) = self.all.get(&id) else { return };
-        let is_whole =
-            matches!(link.incoming.front(seat.limits.encoded_bytes), Front::Whole(_) | Front::TooLong(_));
+        let is_whole = matches!(link.incoming.front(seat.limits.encoded_bytes), Front::Whole(_) | Front::TooLong(_));
         if is_whole && link.name.is_some() && !self.ready.contains(&id) {
             self.ready.push_back(id);
         }
@@ -121,9 +120,11 @@ impl Links {
     pub(super) fn stop_carrying(&mut self, id: u64) {
         let Some(name) = self.all.get(&id).and_then(|link| link.name.clone()) else { return };
         if self.carrying.get(&name) == Some(&id) {
-            let other = self.all.iter().rev().find(|(other, link)| {
-                **other != id && link.name.as_ref() == Some(&name) && link.may_carry()
-            });
+            let other = self
+                .all
+                .iter()
+                .rev()
+                .find(|(other, link)| **other != id && link.name.as_ref() == Some(&name) && link.may_carry());
             match other.map(|(other, _)| *other) {
                 Some(other) => self.carrying.insert(name, other),
                 None => self.carrying.remove(&name),
@@ -237,8 +238,7 @@ impl Links {
     /// on a newer one must not be overtaken on an older one. Returns whether there was one.
     pub(super) fn retire_idlest(&mut self, seat: &Seat, but: Option<u64>, at_any_cost: bool) -> bool {
         let is_free = |link: &Link| {
-            !link.is_half_out()
-                && (at_any_cost || (link.is_kin && link.is_listener && link.incoming.is_empty()))
+            !link.is_half_out() && (at_any_cost || (link.is_kin && link.is_listener && link.incoming.is_empty()))
         };
         // When each was last used, where all its connections can be closed.
         let mut peers: HashMap<&PeerName, Option<Instant>> = HashMap::new();
