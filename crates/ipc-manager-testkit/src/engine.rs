@@ -32,6 +32,7 @@ pub(crate) struct Act {
 pub(crate) fn play(subjects: &[Subject], acts: &[Act]) -> Option<ExitCode> {
     let role = std::env::var(ROLE).ok()?;
     die_with_parent();
+    die_of_broken_pipes();
     if let Some(name) = role.strip_prefix("act:") {
         let act = acts.iter().find(|act| act.name == name).unwrap_or_else(|| panic!("there is no act {name:?}"));
         return Some((act.play)());
@@ -48,6 +49,14 @@ pub(crate) fn serve(registry: Registry, input: impl Read + Send + 'static, outpu
         // Whoever drives it sees the end of the output; the reason is for the reader of the log.
         eprintln!("a puppet ended: {error}");
     }
+}
+
+/// As a program that leaves the signal to the system, which this language does not by itself: so that a broken pipe that
+/// reaches the host of a client shows.
+fn die_of_broken_pipes() {
+    let always = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let signal = rustix::process::Signal::PIPE.as_raw();
+    let _ = signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, always);
 }
 
 /// Whatever happens to the test process, also a kill: its children go with it, stopped ones too.

@@ -4,10 +4,12 @@
 mod bus;
 mod crash;
 mod full;
+mod kernel;
 mod leave;
 mod names;
 mod observe;
 mod order;
+mod outbox;
 mod owner;
 mod peers;
 mod race;
@@ -35,11 +37,13 @@ pub fn all() -> Vec<&'static Clause> {
         wait::CLAUSES,
         size::CLAUSES,
         full::CLAUSES,
+        outbox::CLAUSES,
         requeue::CLAUSES,
         stats::CLAUSES,
         leave::CLAUSES,
         suspend::CLAUSES,
         crash::CLAUSES,
+        kernel::CLAUSES,
         owner::CLAUSES,
         observe::CLAUSES,
     ];
