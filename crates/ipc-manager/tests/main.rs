@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 mod acts;
+mod connection_unix;
 mod defects;
 mod faults;
 mod file_bus;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         .tests(selection::tests())
         .tests(stages::tests())
         .tests(message_files::tests())
+        .tests(connection_unix::tests())
         .tests(foreign::tests())
         .tests(warnings::tests())
         .tests(acts::tests())
@@ -54,7 +56,7 @@ fn main() -> ExitCode {
 
 /// A file beside this one that no `mod` line names would never run.
 fn no_file_of_tests_was_forgotten(_: &Sandbox) {
-    for dir in ["", "defects", "faults", "mended"] {
+    for dir in ["", "connection_unix", "defects", "faults", "mended"] {
         let parent = if dir.is_empty() { "main.rs".into() } else { format!("{dir}/mod.rs") };
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
         let parent = std::fs::read_to_string(tests.join(parent)).unwrap();

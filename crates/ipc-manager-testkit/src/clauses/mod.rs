@@ -2,6 +2,7 @@
 //! What every protocol must hold, one theme a file.
 
 mod bus;
+mod connections;
 mod crash;
 mod full;
 mod kernel;
@@ -44,6 +45,7 @@ pub fn all() -> Vec<&'static Clause> {
         suspend::CLAUSES,
         crash::CLAUSES,
         kernel::CLAUSES,
+        connections::CLAUSES,
         owner::CLAUSES,
         observe::CLAUSES,
     ];
