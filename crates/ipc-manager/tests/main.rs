@@ -12,6 +12,7 @@ mod file_bus;
 mod foreign;
 mod mended;
 mod message_files;
+mod pipes;
 mod selection;
 mod stages;
 mod vectors;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         .tests(vectors::tests())
         .tests(selection::tests())
         .tests(stages::tests())
+        .tests(pipes::tests())
         .tests(message_files::tests())
         .tests(connection_unix::tests())
         .tests(foreign::tests())
@@ -56,7 +58,7 @@ fn main() -> ExitCode {
 
 /// A file beside this one that no `mod` line names would never run.
 fn no_file_of_tests_was_forgotten(_: &Sandbox) {
-    for dir in ["", "connection_unix", "defects", "faults", "mended"] {
+    for dir in ["", "connection_unix", "defects", "faults", "mended", "pipes"] {
         let parent = if dir.is_empty() { "main.rs".into() } else { format!("{dir}/mod.rs") };
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
         let parent = std::fs::read_to_string(tests.join(parent)).unwrap();

@@ -34,7 +34,7 @@ pub fn manifest(name: &str) -> Value {
 }
 
 /// The text behind a `content_spec`: the first so many characters of numbered parts.
-fn blob(length: usize) -> String {
+pub fn blob(length: usize) -> String {
     let text: String = (0..length / 9 + 1).map(|number| format!("{number:08}:")).collect();
     text[..length].to_owned()
 }

@@ -7,6 +7,7 @@ mod crash;
 mod full;
 mod kernel;
 mod leave;
+mod load;
 mod names;
 mod observe;
 mod order;
@@ -46,6 +47,7 @@ pub fn all() -> Vec<&'static Clause> {
         crash::CLAUSES,
         kernel::CLAUSES,
         connections::CLAUSES,
+        load::CLAUSES,
         owner::CLAUSES,
         observe::CLAUSES,
     ];

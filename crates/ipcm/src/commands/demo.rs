@@ -291,7 +291,7 @@ impl Document {
             rows.push(row(key, format!("{:>5}  {}", top.count, escaped(&top.word))));
         }
         rows.push(row("bus", format!("{}, {}", self.protocol, self.serializer)));
-        rows.push(row("workers", format!("{} (pieces counted by each process)", workers.join(", "))));
+        rows.push(row("workers", format!("{} (pieces each)", workers.join(", "))));
         rows.push(row("messages", format!("{} to the workers, {} back", self.sent, self.received)));
         let rate = format!("{:.0} messages/s ({messages} in {:.3} s)", self.messages_per_second, self.seconds);
         rows.push(row("rate", rate));

@@ -211,3 +211,14 @@ fn a_closed_output_is_a_clean_end() {
         assert_eq!(done.stderr, "0\n", "{command}");
     }
 }
+
+#[test]
+fn a_route_in_use_is_told_without_advice_for_names() {
+    let bench = Bench::new();
+    std::fs::write(bench.dir().join("notes"), "somebody's").unwrap();
+    let dir = bench.dir().to_str().unwrap().to_owned();
+    let refused = bench.ipcm(&["spawn", "--keep", "-p", "MessageFiles", "--route", &dir]);
+    assert_eq!(refused.code(), 10, "{}", refused.stderr);
+    assert!(refused.stderr.contains("use an empty or a new one"), "{}", refused.stderr);
+    assert!(!refused.stderr.contains("--name"), "{}", refused.stderr);
+}

@@ -58,12 +58,16 @@ impl AtomicPipeConnection {
             }
             taken += size;
             let (seat, stream) = (&self.seat, &mut self.stream);
-            match stream.take(|payload| seat.decode(payload)) {
-                Some(Ok(message)) => inbox.accept(message),
-                Some(Err(error)) => {
-                    inbox.set_aside(Damaged::new(seat.store.place(error).at_path(seat.store.path(&seat.disk))));
-                }
-                None => break,
+            let decode = |payload: &[u8], last: Option<&[u8]>| match seat.decode(payload) {
+                Ok(message) => (Some(message), None),
+                Err(error) => (last.and_then(|last| seat.decode(last).ok()), Some(error)),
+            };
+            let Some((message, error)) = stream.take(decode) else { break };
+            if let Some(error) = error {
+                inbox.set_aside(Damaged::new(seat.store.place(error).at_path(seat.store.path(&seat.disk))));
+            }
+            if let Some(message) = message {
+                inbox.accept(message);
             }
         }
         self.report_damage(inbox);

@@ -30,6 +30,8 @@ struct Unfinished {
     /// The part that must come next.
     next: u32,
     payload: Vec<u8>,
+    /// Where the last part begins.
+    last: usize,
     /// It was refused; its parts are let pass.
     is_refused: bool,
     changed: Instant,
@@ -40,8 +42,8 @@ struct Unfinished {
 enum Front {
     /// A whole message in one frame, of so many bytes, still in the buffer.
     InBuffer(usize),
-    /// A message put together from parts.
-    Apart(Vec<u8>),
+    /// A message put together from parts, and where the last one begins.
+    Apart(Vec<u8>, usize),
 }
 
 /// See the module.
@@ -98,7 +100,7 @@ impl Stream {
         loop {
             match &self.front {
                 Some(Front::InBuffer(size)) => return Some(*size),
-                Some(Front::Apart(payload)) => return Some(payload.len()),
+                Some(Front::Apart(payload, _)) => return Some(payload.len()),
                 None => {}
             }
             match Header::read(&self.buffer[self.begin..self.end])? {
@@ -113,15 +115,17 @@ impl Stream {
         }
     }
 
-    /// Takes the message at the front.
-    pub(super) fn take<T>(&mut self, use_it: impl FnOnce(&[u8]) -> T) -> Option<T> {
+    /// Takes the message at the front: its payload, and the last part of it where it came in several. That may be a
+    /// whole message of its own: a writer that was killed within one, and whose pid and tid are used again, leaves half a
+    /// one that nothing in the format tells from the beginning of this one.
+    pub(super) fn take<T>(&mut self, use_it: impl FnOnce(&[u8], Option<&[u8]>) -> T) -> Option<T> {
         match self.front.take()? {
             Front::InBuffer(size) => {
                 let begin = self.begin;
                 self.begin += size;
-                Some(use_it(&self.buffer[begin..begin + size]))
+                Some(use_it(&self.buffer[begin..begin + size], None))
             }
-            Front::Apart(payload) => Some(use_it(&payload)),
+            Front::Apart(payload, last) => Some(use_it(&payload, payload.get(last..))),
         }
     }
 
@@ -197,8 +201,13 @@ impl Stream {
         self.begin = frame.end;
         if !follows {
             let refused = self.refusal(writer, part, size);
-            let fresh =
-                Unfinished { next: part, payload: Vec::new(), is_refused: refused.is_some(), changed: Instant::now() };
+            let fresh = Unfinished {
+                next: part,
+                payload: Vec::new(),
+                last: 0,
+                is_refused: refused.is_some(),
+                changed: Instant::now(),
+            };
             self.unfinished.insert(writer, fresh);
             if let Some(error) = refused {
                 self.damage.push(error);
@@ -213,6 +222,7 @@ impl Stream {
             self.damage.push(too_large(writer, self.most_bytes));
         }
         if !unfinished.is_refused {
+            unfinished.last = unfinished.payload.len();
             unfinished.payload.extend_from_slice(&self.buffer[frame]);
             self.unfinished_bytes += size;
         }
@@ -220,7 +230,7 @@ impl Stream {
             unfinished.next = part - 1;
         } else if let Some(finished) = self.unfinished.remove(&writer) {
             self.unfinished_bytes -= finished.payload.len();
-            self.front = (!finished.is_refused).then_some(Front::Apart(finished.payload));
+            self.front = (!finished.is_refused).then_some(Front::Apart(finished.payload, finished.last));
         }
     }
 

@@ -168,10 +168,14 @@ impl Links {
             return Some(Taken::Message(message, size));
         }
         while let Some(id) = self.ready.front().copied() {
-            if let Some(taken) = self.take_from(seat, id) {
-                return Some(taken);
+            let taken = self.take_from(seat, id);
+            // At once, so that nothing is said to wait that does not.
+            if !self.all.get(&id).is_some_and(|link| link.has_whole_frame(seat.limits.encoded_bytes)) {
+                self.is_used_up(seat, id);
             }
-            self.is_used_up(seat, id);
+            if taken.is_some() {
+                return taken;
+            }
         }
         None
     }

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
-use super::codec::{Frames, HEADER_BYTES};
+use super::codec::{Frames, Front, HEADER_BYTES};
 use crate::message::MessageId;
 use crate::name::PeerName;
 use crate::system::stream;
@@ -105,6 +105,11 @@ impl Link {
 
     pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.stream.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Whether there is something in the buffer that can be dealt with.
+    pub(super) fn has_whole_frame(&self, limit: usize) -> bool {
+        matches!(self.incoming.front(limit), Front::Whole(_) | Front::TooLong(_))
     }
 
     /// Whether a frame, or the hello, is out in part.

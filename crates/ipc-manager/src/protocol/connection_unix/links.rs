@@ -110,8 +110,7 @@ impl Links {
     /// Puts a connection in the line of those that are handed out, if it has a whole frame.
     pub(super) fn line_up(&mut self, seat: &Seat, id: u64) {
         let Some(link) = self.all.get(&id) else { return };
-        let is_whole = matches!(link.incoming.front(seat.limits.encoded_bytes), Front::Whole(_) | Front::TooLong(_));
-        if is_whole && link.name.is_some() && !self.ready.contains(&id) {
+        if link.has_whole_frame(seat.limits.encoded_bytes) && link.name.is_some() && !self.ready.contains(&id) {
             self.ready.push_back(id);
         }
     }

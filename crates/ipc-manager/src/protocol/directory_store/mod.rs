@@ -33,6 +33,9 @@ use crate::system::{Deadline, files};
 /// How long to wait for another process's critical section, which takes milliseconds.
 const SECTION_DEADLINE: Duration = Duration::from_secs(5);
 
+/// The file that is locked while names are taken, given up or swept.
+const LOCK: &str = ".ipcm-lock";
+
 /// Where one protocol's stores differ from another's.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Kind {
@@ -118,7 +121,7 @@ impl Store {
 
     /// Enters the critical section in which names are taken and given up. Fails if the store was removed meanwhile.
     pub(super) fn enter(&self) -> Result<SectionLock> {
-        let name = OsStr::new(".ipcm-lock");
+        let name = OsStr::new(LOCK);
         let deadline = Deadline::after(SECTION_DEADLINE);
         let section = SectionLock::acquire(self.dir(), name, deadline).map_err(|error| match error.kind() {
             std::io::ErrorKind::TimedOut => {

@@ -244,10 +244,6 @@ impl Seat {
         &mut self.listing
     }
 
-    pub(in crate::protocol) fn is_unlisted(&self) -> bool {
-        self.is_unlisted
-    }
-
     /// Removes the entry, if it is still the one that was made here.
     pub(in crate::protocol) fn unlist(&mut self) -> Result<()> {
         if self.is_unlisted {
