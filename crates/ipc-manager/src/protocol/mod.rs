@@ -10,6 +10,7 @@ mod traits;
 mod wake;
 
 mod atomic_pipe;
+mod connection_unix;
 mod directory_store;
 mod local_memory;
 mod message_files;
@@ -23,7 +24,8 @@ pub use inbox::{Damaged, Inbox};
 pub use peer::{PeerRecord, PeerState};
 pub use registry::Registry;
 pub use traits::{
-    Connection, CreateOptions, Directory, Hold, Leave, Mode, NotViable, OpenOptions, Opened, Protocol, Receipt,
+    Connection, ConnectionRecord, Connections, CreateOptions, Directory, Hold, Leave, Mode, NotViable, OpenOptions,
+    Opened, Protocol, Receipt,
 };
 pub use wake::{Wake, Wanted};
 
@@ -32,6 +34,7 @@ fn standard() -> Vec<Arc<dyn Protocol>> {
     vec![
         Arc::new(atomic_pipe::AtomicPipe),
         Arc::new(unix_socket::UnixSocket),
+        Arc::new(connection_unix::ConnectionUnix),
         Arc::new(message_files::MessageFiles),
         Arc::new(local_memory::LocalMemory),
     ]
