@@ -2,6 +2,7 @@
 //! Protocols: how messages travel. Two traits that implementers write, the list of what is built in, and selection.
 
 mod capabilities;
+mod connections;
 mod envelope;
 mod inbox;
 mod peer;
@@ -19,13 +20,13 @@ mod unix_socket;
 use std::sync::Arc;
 
 pub use capabilities::{Capabilities, Durability, WaitMechanism};
+pub use connections::{ConnectionRecord, Connections};
 pub use envelope::Envelope;
 pub use inbox::{Damaged, Inbox};
 pub use peer::{PeerRecord, PeerState};
 pub use registry::Registry;
 pub use traits::{
-    Connection, ConnectionRecord, Connections, CreateOptions, Directory, Hold, Leave, Mode, NotViable, OpenOptions,
-    Opened, Protocol, Receipt,
+    Connection, CreateOptions, Directory, Hold, Leave, Mode, NotViable, OpenOptions, Opened, Protocol, Receipt,
 };
 pub use wake::{Wake, Wanted};
 
