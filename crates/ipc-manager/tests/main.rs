@@ -13,6 +13,7 @@ mod mended;
 mod message_files;
 mod pipes;
 mod selection;
+mod sockets;
 mod stages;
 mod vectors;
 mod warnings;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         .tests(selection::tests())
         .tests(stages::tests())
         .tests(pipes::tests())
+        .tests(sockets::tests())
         .tests(message_files::tests())
         .tests(foreign::tests())
         .tests(warnings::tests())
@@ -56,7 +58,7 @@ fn main() -> ExitCode {
 
 /// A file beside this one that no `mod` line names would never run.
 fn no_file_of_tests_was_forgotten(_: &Sandbox) {
-    for dir in ["", "defects", "faults", "mended", "pipes"] {
+    for dir in ["", "defects", "faults", "mended", "pipes", "sockets"] {
         let parent = if dir.is_empty() { "main.rs".into() } else { format!("{dir}/mod.rs") };
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
         let parent = std::fs::read_to_string(tests.join(parent)).unwrap();
