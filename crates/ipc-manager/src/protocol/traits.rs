@@ -9,7 +9,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::{Capabilities, Durability, Envelope, Inbox};
+use super::{Capabilities, Connections, Durability, Envelope, Hold, Inbox};
 use crate::connection_string::ProtocolName;
 use crate::error::Result;
 use crate::limits::Limits;
@@ -144,31 +144,6 @@ pub trait Connection: Send + fmt::Debug {
     fn close(&mut self, leave: Leave, stats: &Stats) -> Result<()>;
 }
 
-/// The connections that a peer holds to others, where a protocol has such.
-pub trait Connections: Send + fmt::Debug {
-    /// All open ones, the oldest first, also those of which it is not known yet whose they are.
-    fn open_connections(&self) -> Vec<ConnectionRecord>;
-
-    /// Closes those with one peer; what came over them is kept, and what is sent next opens another one. Returns how many
-    /// there were.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn close_to(&mut self, peer: &PeerName) -> Result<usize>;
-
-    /// Closes those that were not used for so long, as [`close_to`](Connections::close_to). Returns how many.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn close_idle(&mut self, idle: Duration) -> Result<usize>;
-
-    /// Whether a peer lets others connect; `None` if there is no such peer.
-    ///
-    /// # Errors
-    /// Of the store as a whole.
-    fn is_listener(&mut self, peer: &PeerName) -> Result<Option<bool>>;
-}
-
 /// Who is on a bus.
 pub trait Directory: Send + fmt::Debug {
     /// Every name in the store but one's own, whatever its state, sorted.
@@ -234,31 +209,6 @@ pub struct CreateOptions {
     pub route: Option<Route>,
 }
 
-/// Ownership of a store; given up when dropped.
-pub struct Hold(
-    #[allow(dead_code, reason = "what matters is when it is dropped")] Option<Box<dyn std::any::Any + Send>>,
-);
-
-impl Hold {
-    /// Keeps something alive for as long as the store is owned.
-    #[must_use]
-    pub fn new(kept: impl std::any::Any + Send) -> Self {
-        Self(Some(Box::new(kept)))
-    }
-
-    /// For stores that need no record of their owner.
-    #[must_use]
-    pub fn none() -> Self {
-        Self(None)
-    }
-}
-
-impl fmt::Debug for Hold {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hold")
-    }
-}
-
 /// Whether a name is taken afresh, or one taken before is continued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -322,29 +272,6 @@ impl fmt::Display for Receipt {
             Self::Queued => "queued",
         })
     }
-}
-
-/// A connection to another peer.
-///
-/// ```
-/// use ipc_manager::{PeerName, Spawn};
-/// let bus = Spawn::builder().protocol("ConnectionUnix").spawn()?;
-/// let (mut a, _b) = (bus.connect("a")?, bus.connect("b")?);
-/// assert!(a.connections()?.is_empty());
-/// a.send("b", "hello")?;
-/// assert_eq!(a.connections()?[0].peer, Some(PeerName::new("b")?));
-/// # Ok::<(), ipc_manager::Error>(())
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConnectionRecord {
-    /// Who is at the other end; `None` while it has not said so, or where another process holds the name that it said.
-    pub peer: Option<PeerName>,
-    /// The process at the other end, where the system tells.
-    pub pid: Option<u32>,
-    /// Whether this side opened it.
-    pub is_opened_here: bool,
-    /// When it was opened, or a message last went over it.
-    pub last_activity: SystemTime,
 }
 
 /// How a connection is left.
