@@ -35,6 +35,10 @@ impl Clause {
 
 /// What a clause needs of a protocol. There is one for each capability, and one for its absence where that has a
 /// clause of its own.
+///
+/// ```
+/// assert_ne!(ipc_manager_testkit::Need::Suspend, ipc_manager_testkit::Need::NoSuspend);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
     /// Peers can be different processes.

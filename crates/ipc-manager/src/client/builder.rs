@@ -213,6 +213,7 @@ fn check(limits: &Limits) -> Result<()> {
         ("json_elements", json_elements),
         ("batch_messages", batch_messages),
         ("batch_bytes", batch_bytes),
+        ("unread_messages", limits.unread_messages.unwrap_or(usize::MAX)),
     ];
     match named.into_iter().find(|(_, limit)| *limit == 0) {
         Some((name, _)) => Err(Error::new(ErrorKind::Usage, format!("the limit `{name}` cannot be 0"))),

@@ -39,6 +39,11 @@ pub struct Capabilities {
 }
 
 /// What an acknowledged message outlives.
+///
+/// ```
+/// use ipc_manager::Durability;
+/// assert!(Durability::Process < Durability::Kernel && Durability::Kernel < Durability::Power);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Durability {
@@ -51,6 +56,10 @@ pub enum Durability {
 }
 
 /// How a reader learns of a message.
+///
+/// ```
+/// assert_eq!(ipc_manager::WaitMechanism::Inotify.to_string(), "inotify");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WaitMechanism {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Connections between peers, where a protocol has such: what an implementer of one writes.
+//! Connections between peers, where a protocol has such.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -8,6 +8,13 @@ use crate::error::Result;
 use crate::name::PeerName;
 
 /// The connections that a peer holds to others, where a protocol has such.
+///
+/// ```
+/// use ipc_manager::Connections;
+/// fn nameless(connections: &dyn Connections) -> usize {
+///     connections.open_connections().iter().filter(|connection| connection.peer.is_none()).count()
+/// }
+/// ```
 pub trait Connections: Send + fmt::Debug {
     /// All open ones, the oldest first, also those of which it is not known yet whose they are.
     fn open_connections(&self) -> Vec<ConnectionRecord>;

@@ -4,10 +4,11 @@
 mod capabilities;
 mod connections;
 mod envelope;
-mod hold;
 mod inbox;
+mod peer;
 mod registry;
 mod traits;
+mod wake;
 
 mod atomic_pipe;
 mod connection_unix;
@@ -21,13 +22,13 @@ use std::sync::Arc;
 pub use capabilities::{Capabilities, Durability, WaitMechanism};
 pub use connections::{ConnectionRecord, Connections};
 pub use envelope::Envelope;
-pub use hold::Hold;
 pub use inbox::{Damaged, Inbox};
+pub use peer::{PeerRecord, PeerState};
 pub use registry::Registry;
 pub use traits::{
-    Connection, CreateOptions, Directory, Leave, Mode, NotViable, OpenOptions, Opened, PeerRecord, PeerState, Protocol,
-    Receipt, Wake, Wanted,
+    Connection, CreateOptions, Directory, Hold, Leave, Mode, NotViable, OpenOptions, Opened, Protocol, Receipt,
 };
+pub use wake::{Wake, Wanted};
 
 /// Every built-in protocol, in the order in which `spawn` tries them.
 fn standard() -> Vec<Arc<dyn Protocol>> {

@@ -91,7 +91,7 @@ pub(super) fn open(store: Store, options: OpenOptions) -> Result<Opened> {
     }
     let connection = MessageFilesConnection {
         mailbox,
-        outgoing: Outgoing::new(Arc::clone(&store), durability),
+        outgoing: Outgoing::new(Arc::clone(&store), durability, limits.unread_messages),
         listing: Listing::new(Arc::clone(&store), Some(disk.clone()), Arc::clone(&serializer)),
         store,
         name,
