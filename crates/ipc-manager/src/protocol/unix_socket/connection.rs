@@ -184,10 +184,6 @@ impl Connection for UnixSocketConnection {
         self.seat.directory()
     }
 
-    fn connections(&mut self) -> Option<&mut dyn Connections> {
-        None
-    }
-
     fn unlist(&mut self) -> Result<()> {
         self.seat.unlist()
     }
