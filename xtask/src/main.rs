@@ -5,7 +5,6 @@
 mod bench;
 mod contract;
 mod examples;
-
 mod floor;
 mod stress;
 mod tidy;

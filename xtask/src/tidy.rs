@@ -29,6 +29,7 @@ const CODECS: &[&str] = &[
     "crates/ipc-manager/src/json/write.rs",
     "crates/ipc-manager/src/message/wire.rs",
     "crates/ipc-manager/src/protocol/atomic_pipe/codec.rs",
+    "crates/ipc-manager/src/protocol/connection_unix/codec.rs",
     "crates/ipc-manager/src/protocol/directory_store/mod.rs",
     "crates/ipc-manager/src/protocol/directory_store/owner.rs",
     "crates/ipc-manager/src/protocol/directory_store/sidecars.rs",
@@ -184,7 +185,16 @@ fn check_protocol_names(path: &Path, module: &Path, text: &str, broken: &mut Vec
     }
     for (number, line) in without_tests(text).lines().enumerate() {
         let is_code = !line.trim_start().starts_with("//");
-        for name in ["atomic_pipe", "message_files", "local_memory", "AtomicPipe", "MessageFiles", "LocalMemory"] {
+        for name in [
+            "atomic_pipe",
+            "connection_unix",
+            "message_files",
+            "local_memory",
+            "AtomicPipe",
+            "ConnectionUnix",
+            "MessageFiles",
+            "LocalMemory",
+        ] {
             if is_code && line.contains(name) {
                 broken.push(format!("{}: line {}: names the protocol {name}", path.display(), number + 1));
             }

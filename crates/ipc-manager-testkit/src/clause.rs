@@ -63,6 +63,10 @@ pub enum Need {
     Queues,
     /// Nothing ever waits in the outbox of its sender.
     NeverQueues,
+    /// Peers hold connections to each other, and need not let others open them.
+    Connections,
+    /// Peers hold no connections to each other.
+    NoConnections,
     /// A payload has a limit of the protocol's own.
     BoundedPayload,
     /// A waiting reader is woken through descriptors.
@@ -97,6 +101,8 @@ impl Need {
             }
             Self::Queues => (capabilities.queues, "does not apply: nothing is held back"),
             Self::NeverQueues => (!capabilities.queues, "does not apply: messages without room are held back"),
+            Self::Connections => (capabilities.connections, "does not apply: peers hold no connections"),
+            Self::NoConnections => (!capabilities.connections, "does not apply: peers hold connections"),
             Self::BoundedPayload => {
                 (capabilities.largest_payload.is_some(), "does not apply: no limit but that of the bus")
             }

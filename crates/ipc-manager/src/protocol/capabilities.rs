@@ -29,6 +29,9 @@ pub struct Capabilities {
     /// Whether a message without room waits in the outbox of its sender, where that may not wait itself. Elsewhere it is
     /// refused.
     pub queues: bool,
+    /// Whether peers hold connections to each other, which can be looked at and closed, and which some peers do not let
+    /// others open.
+    pub connections: bool,
     /// What an acknowledged message outlives.
     pub durability: Durability,
     /// How a reader learns of a message.

@@ -2,6 +2,7 @@
 //! Protocols: how messages travel. Two traits that implementers write, the list of what is built in, and selection.
 
 mod capabilities;
+mod connections;
 mod envelope;
 mod inbox;
 mod peer;
@@ -10,6 +11,7 @@ mod traits;
 mod wake;
 
 mod atomic_pipe;
+mod connection_unix;
 mod directory_store;
 mod local_memory;
 mod message_files;
@@ -18,6 +20,7 @@ mod unix_socket;
 use std::sync::Arc;
 
 pub use capabilities::{Capabilities, Durability, WaitMechanism};
+pub use connections::{ConnectionRecord, Connections};
 pub use envelope::Envelope;
 pub use inbox::{Damaged, Inbox};
 pub use peer::{PeerRecord, PeerState};
@@ -32,6 +35,7 @@ fn standard() -> Vec<Arc<dyn Protocol>> {
     vec![
         Arc::new(atomic_pipe::AtomicPipe),
         Arc::new(unix_socket::UnixSocket),
+        Arc::new(connection_unix::ConnectionUnix),
         Arc::new(message_files::MessageFiles),
         Arc::new(local_memory::LocalMemory),
     ]

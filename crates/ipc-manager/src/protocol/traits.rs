@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::{Capabilities, Durability, Envelope, Inbox, PeerRecord, Wake, Wanted};
+use super::{Capabilities, Connections, Durability, Envelope, Inbox, PeerRecord, Wake, Wanted};
 use crate::connection_string::ProtocolName;
 use crate::error::Result;
 use crate::limits::Limits;
@@ -133,6 +133,9 @@ pub trait Connection: Send + fmt::Debug {
 
     /// The store as this peer sees it.
     fn directory(&mut self) -> &mut dyn Directory;
+
+    /// The connections to other peers; `None` where the protocol has none.
+    fn connections(&mut self) -> Option<&mut dyn Connections>;
 
     /// Makes the name unreachable for senders; the mailbox can still be collected. Idempotent. If the process dies
     /// after it, whoever reconnects finds the mailbox.
@@ -298,6 +301,8 @@ pub struct OpenOptions {
     pub limits: Limits,
     /// What an acknowledged message must outlive.
     pub durability: Durability,
+    /// Whether others may connect. Always true where the protocol has no connections.
+    pub listen: bool,
 }
 
 /// A store that was joined.

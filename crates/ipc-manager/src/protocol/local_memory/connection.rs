@@ -14,8 +14,8 @@ use crate::limits::Limits;
 use crate::message::Message;
 use crate::name::PeerName;
 use crate::protocol::{
-    Connection, Damaged, Directory, Envelope, Inbox, Leave, Mode, OpenOptions, Opened, PeerRecord, PeerState, Receipt,
-    Wake, Wanted,
+    Connection, Connections, Damaged, Directory, Envelope, Inbox, Leave, Mode, OpenOptions, Opened, PeerRecord,
+    PeerState, Receipt, Wake, Wanted,
 };
 use crate::serializer::Serializer;
 use crate::stats::Stats;
@@ -228,6 +228,10 @@ impl Connection for LocalMemoryConnection {
 
     fn directory(&mut self) -> &mut dyn Directory {
         &mut self.listing
+    }
+
+    fn connections(&mut self) -> Option<&mut dyn Connections> {
+        None
     }
 
     fn unlist(&mut self) -> Result<()> {
