@@ -159,6 +159,7 @@ impl ClientBuilder {
             is_connected: true,
             is_blocking: true,
             seen: None,
+            keeps_watching: false,
         })
     }
 }

@@ -65,6 +65,8 @@ kinds! {
     NoSuchPeer => "no_such_peer",
     /// A live or suspended peer holds the name.
     NameInUse => "name_in_use",
+    /// A peer went away before it did what was awaited of it.
+    PeerGone => "peer_gone",
     /// The message is larger than a limit.
     TooLarge => "too_large",
     /// The call would have to wait, and was told not to.
@@ -89,6 +91,10 @@ kinds! {
     Permission => "permission",
     /// The file system or database refused; its words are the source.
     Store => "store",
+    /// A service, or a callback of one, failed; its words are the detail or the source.
+    ServiceError => "service_error",
+    /// A response came that nobody waits for.
+    UnexpectedResponse => "unexpected_response",
 }
 
 impl fmt::Display for ErrorKind {

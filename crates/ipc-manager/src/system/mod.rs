@@ -3,11 +3,13 @@
 //! in here, and nothing in here knows what a message is.
 
 pub(crate) mod bell;
+pub(crate) mod children;
 mod deadline;
 pub(crate) mod files;
 pub(crate) mod lock;
 pub(crate) mod poll;
 pub(crate) mod process;
+pub(crate) mod signals;
 pub(crate) mod tree;
 pub(crate) mod watch;
 
