@@ -12,6 +12,9 @@ mod owner;
 mod peers;
 mod race;
 mod requeue;
+mod service_asked;
+mod service_gone;
+mod service_loop;
 mod size;
 mod stats;
 mod suspend;
@@ -42,6 +45,9 @@ pub fn all() -> Vec<&'static Clause> {
         crash::CLAUSES,
         owner::CLAUSES,
         observe::CLAUSES,
+        service_asked::CLAUSES,
+        service_loop::CLAUSES,
+        service_gone::CLAUSES,
     ];
     themes.into_iter().flatten().collect()
 }

@@ -97,7 +97,7 @@ impl Service {
             message.from() == ticket.from()
                 && matches!(Envelope::of(message), Envelope::Cancel(id) if id == *ticket.id())
         };
-        let is_cancelled = self.inbox.iter().any(is_it);
+        let is_cancelled = self.batch.iter().chain(&self.inbox).any(is_it);
         Ok(is_cancelled || self.open.get(ticket).is_some_and(|open| open.is_cancelled))
     }
 

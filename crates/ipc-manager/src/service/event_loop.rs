@@ -33,7 +33,6 @@ impl Service {
     }
 
     fn begin(&mut self) -> Result<()> {
-        self.catch_signals()?;
         let started = self.fire(&mut Event::Start);
         self.client.set_blocking(false);
         started?;
@@ -85,7 +84,8 @@ impl Service {
             self.fire(&mut Event::Interval)?;
         }
         self.handle_peers(activity)?;
-        for message in std::mem::take(&mut activity.messages) {
+        self.batch = std::mem::take(&mut activity.messages).into();
+        while let Some(message) = self.batch.pop_front() {
             if message.is_terminate() {
                 self.terminate(0);
             }

@@ -65,6 +65,8 @@ pub struct Service {
     pub(super) requester: Requester<OnAnswer>,
     /// Requests of the service's own that will not be answered, and whom to tell.
     pub(super) given_up: Vec<(OnAnswer, Error)>,
+    /// What is left of the messages of this turn.
+    pub(super) batch: VecDeque<Message>,
     /// What came while a callback waited for an answer.
     pub(super) inbox: VecDeque<Message>,
     pub(super) outgoing: Outgoing,
@@ -238,6 +240,7 @@ impl Running {
             methods: builder.methods,
             requester: Requester::default(),
             given_up: Vec::new(),
+            batch: VecDeque::new(),
             inbox: VecDeque::new(),
             outgoing: Outgoing::new(),
             open: BTreeMap::new(),
@@ -255,6 +258,8 @@ impl Running {
         for pid in service.settings.watch_pids.clone() {
             service.watch_pid(pid);
         }
+        // Before anybody is told that it is there: who knows may signal at once.
+        service.catch_signals()?;
         Ok(Self(service))
     }
 
