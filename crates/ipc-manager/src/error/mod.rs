@@ -65,8 +65,11 @@ kinds! {
     NoSuchPeer => "no_such_peer",
     /// A live or suspended peer holds the name.
     NameInUse => "name_in_use",
-    /// A peer went away before it did what was awaited of it.
+    /// The peer is registered, but its process is gone, and with it everything that was sent to it; or it went away
+    /// before it did what was awaited of it.
     PeerGone => "peer_gone",
+    /// The peer takes no connections, and has not opened one to us.
+    NotListening => "not_listening",
     /// The message is larger than a limit.
     TooLarge => "too_large",
     /// The call would have to wait, and was told not to.

@@ -25,9 +25,10 @@ const NAME: &str = "MessageFiles";
 
 const KIND: Kind = Kind {
     protocol: NAME,
-    max_name: 200,
+    max_name: |_| 200,
+    keeps_mailbox: true,
     is_entry: files::is_directory,
-    unread: layout::unread,
+    unread: Some(layout::unread),
     is_intact: removal::is_intact,
     discard: removal::discard,
 };
@@ -49,20 +50,14 @@ impl Protocol for MessageFiles {
             observable: true,
             largest_payload: None,
             most_unread: None,
+            queues: false,
             durability: Durability::Power,
             wait: WaitMechanism::Inotify,
         }
     }
 
     fn viable(&self) -> Result<(), NotViable> {
-        let temporary = std::env::temp_dir();
-        match rustix::fs::access(&temporary, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK) {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                let path = temporary.display();
-                Err(NotViable(format!("the temporary directory {path} cannot be written to: {error}")))
-            }
-        }
+        directory_store::viable(KIND).map(drop)
     }
 
     fn create(&self, options: &CreateOptions) -> Result<Route> {
