@@ -302,7 +302,8 @@ fn is_another_process(context: &Context<'_>) {
 
 fn right_requester(context: &Context<'_>) {
     const ASKERS: usize = 8;
-    const REQUESTS: usize = 100;
+    // `cargo xtask stress` asks for more.
+    let requests = super::load::asked_for().unwrap_or(100);
     let bus = context.bus();
     let _actor = bus.actor("actor", &json!({}));
     std::thread::scope(|scope| {
@@ -311,7 +312,7 @@ fn right_requester(context: &Context<'_>) {
             scope.spawn(move || {
                 let mut handle = bus.asker("actor");
                 // Several are under way at a time, and all in all many more than a mailbox may hold.
-                for batch in 0..REQUESTS / 10 {
+                for batch in 0..requests / 10 {
                     let ask = |n| (n, handle.send_request("actor", &json!({"value": [asker, batch, n]})).unwrap());
                     let ids: Vec<_> = (0..10).map(ask).collect();
                     for (n, id) in ids {

@@ -222,14 +222,16 @@ impl Service {
     /// Sends what there was no room for, as long as somebody makes some and there is time.
     fn drain(&mut self) {
         let deadline = Deadline::after(self.settings.drain_timeout);
-        while let Some(pause) = self.outgoing.try_within() {
+        while let Some(pause) = self.outgoing.try_within(&self.client) {
             self.outgoing.drain(&mut self.client);
             if deadline.has_passed() {
-                log::warn!("{}: {} messages will never arrive", self.settings.name, self.outgoing.count());
+                let count = self.outgoing.held_back(&self.client);
+                log::warn!("{}: {count} messages will never arrive", self.settings.name);
                 return;
             }
             // Nothing else matters any more.
-            let _ = poll::readable(&[], deadline.left(pause.max(Duration::from_millis(1))));
+            let room = self.outgoing.descriptors(&self.client);
+            let _ = poll::either(&[], &room, deadline.left(pause.max(Duration::from_millis(1))));
         }
     }
 }

@@ -115,7 +115,7 @@ impl Service {
     fn sleep(&mut self) -> Result<()> {
         let times = [
             self.interval_within(),
-            self.outgoing.try_within(),
+            self.outgoing.try_within(&self.client),
             self.workers.look_within(),
             self.requester.look_within(),
             self.peer_watch.look_within(&self.client)?,
@@ -133,7 +133,8 @@ impl Service {
         descriptors.extend(self.watched.iter().filter_map(|(_, end)| end.as_ref()).map(AsFd::as_fd));
         descriptors.extend(self.signals.as_ref().map(SignalWatch::descriptor));
         descriptors.push(self.remote.descriptor());
-        poll::readable(&descriptors, most).map_err(|error| Error::system(error, "waiting failed"))?;
+        let room = self.outgoing.descriptors(&self.client);
+        poll::either(&descriptors, &room, most).map_err(|error| Error::system(error, "waiting failed"))?;
         Ok(())
     }
 }
@@ -145,6 +146,14 @@ impl Asker for Service {
 
     fn parts(&mut self) -> (&mut Client, &mut Requester<OnAnswer>) {
         (&mut self.client, &mut self.requester)
+    }
+
+    fn view(&self) -> (&Client, &Requester<OnAnswer>) {
+        (&self.client, &self.requester)
+    }
+
+    fn room(&self) -> Vec<BorrowedFd<'_>> {
+        self.outgoing.descriptors(&self.client)
     }
 
     fn receive(&mut self) -> Result<usize> {
@@ -180,6 +189,6 @@ impl Asker for Service {
     }
 
     fn sleep_at_most(&self) -> Duration {
-        self.outgoing.try_within().unwrap_or(LONGEST_SLEEP)
+        self.outgoing.try_within(&self.client).unwrap_or(LONGEST_SLEEP)
     }
 }

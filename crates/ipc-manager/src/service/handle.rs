@@ -256,6 +256,8 @@ impl Handle {
         manner: Manner<'_>,
         awaits: Awaits<OnResponse>,
     ) -> Result<RequestId> {
+        // Who does not read is not waited for without end.
+        let manner = Manner { deadline: Deadline::after(self.timeout), ..manner };
         let sent = self.joined().and_then(|mut joined| waiting::send(&mut joined, to, value, manner, awaits));
         sent.map_err(|error| error.during("send_request").about_peer(to))
     }
@@ -385,6 +387,10 @@ impl Asker for Joined<'_> {
     type Callback = OnResponse;
 
     fn parts(&mut self) -> (&mut Client, &mut Requester<OnResponse>) {
+        (self.client, self.requester)
+    }
+
+    fn view(&self) -> (&Client, &Requester<OnResponse>) {
         (self.client, self.requester)
     }
 

@@ -2,6 +2,7 @@
 //! Waiting for answers, written once for handles and for services: look into the mailbox, look whether who was asked is
 //! still there, then sleep.
 
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -28,6 +29,8 @@ pub(super) trait Asker {
 
     fn parts(&mut self) -> (&mut Client, &mut Requester<Self::Callback>);
 
+    fn view(&self) -> (&Client, &Requester<Self::Callback>);
+
     /// Takes what is in the mailbox and gives responses to whoever waits for them. Returns how many messages it took.
     fn receive(&mut self) -> Result<usize>;
 
@@ -41,6 +44,11 @@ pub(super) trait Asker {
 
     /// Calls a callback because no answer will come.
     fn give_up(&mut self, callback: Self::Callback, error: Error) -> Result<()>;
+
+    /// What becomes writable when there may be room for what this asker could not send.
+    fn room(&self) -> Vec<BorrowedFd<'_>> {
+        Vec::new()
+    }
 
     /// How long this asker may sleep for reasons of its own.
     fn sleep_at_most(&self) -> Duration {
@@ -167,17 +175,17 @@ pub(super) fn take_back<A: Asker>(asker: &mut A, id: &RequestId) -> Result<()> {
 }
 
 /// Sleeps until something may have come. Returns whether the time is over.
-pub(super) fn sleep<A: Asker>(asker: &mut A, deadline: Deadline) -> Result<bool> {
+pub(super) fn sleep<A: Asker>(asker: &A, deadline: Deadline) -> Result<bool> {
     if deadline.has_passed() {
         return Ok(true);
     }
     let most = asker.sleep_at_most();
-    let (client, requester) = asker.parts();
+    let (client, requester) = asker.view();
     let most = requester.look_within().map_or(most, |look| look.min(most));
     let wake = client.wake_for(Wanted::MESSAGES)?;
     let mut descriptors = wake.descriptors;
     descriptors.extend(requester.descriptors());
-    poll::readable(&descriptors, deadline.left(wake.look_every.min(most)))
+    poll::either(&descriptors, &asker.room(), deadline.left(wake.look_every.min(most)))
         .map_err(|error| Error::system(error, "waiting failed"))?;
     Ok(false)
 }
