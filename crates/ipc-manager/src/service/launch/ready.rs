@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The handshake: a service tells its starter that it is on its bus, or why it is not.
 
-use std::io::{PipeReader, Read, Write};
+use std::io::{PipeReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
@@ -11,12 +11,14 @@ use serde::{Deserialize, Serialize};
 use super::started::Started;
 use crate::error::{Error, ErrorKind, Result};
 use crate::service::handle::Handle;
-use crate::system::{Backoff, Deadline, poll, process};
+use crate::system::{Backoff, Deadline, pipe, poll, process};
 
 /// Longest word of a service that is believed, in bytes.
-const WORD_BYTES: usize = 64 << 10;
-/// How often to look at the bus for a program that does not speak.
-const LOOKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
+const WORD_BYTES: usize = 8 << 10;
+/// Longest reason that a service gives, in characters: it goes through the pipe in one piece.
+const WORD_CHARS: usize = 300;
+/// How often to look at the bus for a program that does not speak: one that does is given the time to.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
 
 /// Whom to tell.
 #[derive(Debug)]
@@ -43,7 +45,10 @@ impl Ready {
     pub(in crate::service) fn tell(self, ready: Result<(), &Error>) {
         let word = match ready {
             Ok(()) => Word::Ready(process::own_pid()),
-            Err(error) => Word::Failed { code: error.code().to_owned(), message: super::with_causes(error) },
+            Err(error) => {
+                let message = super::with_causes(error).chars().take(WORD_CHARS).collect();
+                Word::Failed { code: error.code().to_owned(), message }
+            }
         };
         match self {
             Self::Nobody => {}
@@ -51,10 +56,11 @@ impl Ready {
                 let failed = matches!(word, Word::Failed { .. });
                 let _ = sender.send(if failed { Err(word) } else { Ok(()) });
             }
-            Self::Pipe(pipe) => {
+            Self::Pipe(descriptor) => {
                 let mut line = serde_json::to_vec(&word).unwrap_or_default();
                 line.push(b'\n');
-                let _ = std::fs::File::from(pipe).write_all(&line);
+                // A starter that is gone must not take the service with it by a signal.
+                let _ = pipe::write(descriptor.as_fd(), &line);
             }
         }
     }
@@ -75,17 +81,17 @@ impl Word {
 }
 
 /// Waits until a process says that it is on its bus, ends, or is found there without a word.
-pub(super) fn wait_for(handle: &mut Handle, mut pipe: PipeReader, timeout: Duration) -> Result<()> {
+pub(super) fn wait_for(handle: &mut Handle, mut told: PipeReader, timeout: Duration) -> Result<()> {
     let deadline = Deadline::after(timeout);
     let mut looks = Backoff::new(LOOKS.0, LOOKS.1);
     let mut said = Vec::new();
     loop {
-        let woken = poll::readable(&[pipe.as_fd()], deadline.left(looks.next()))
+        let woken = poll::readable(&[told.as_fd()], deadline.left(looks.next()))
             .map_err(|error| Error::system(error, "waiting failed"))?;
         if woken == poll::Woken::Ready {
             let mut buffer = [0; 4096];
             // Not up to the end: a process between the two may keep the pipe open for as long as the service lives.
-            let length = pipe.read(&mut buffer).unwrap_or(0);
+            let length = told.read(&mut buffer).unwrap_or(0);
             said.extend_from_slice(&buffer[..length]);
             if let Some(end) = said.iter().position(|byte| *byte == b'\n')
                 && let Ok(word) = serde_json::from_slice::<Word>(&said[..end])
