@@ -9,11 +9,12 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::asking::{Joined, OnResponse};
 use super::describe::Description;
-use super::envelope::{DESCRIBE, Envelope, PING, RequestId};
+use super::envelope::{DESCRIBE, PING, RequestId};
 use super::launch::Started;
 use super::request::Response;
-use super::requester::{Accepted, Awaits, Requester};
+use super::requester::{Awaits, Requester};
 use super::waiting::{self, Asker, DEFAULT_TIMEOUT, Manner};
 use crate::bus::Spawn;
 use crate::client::Client;
@@ -23,9 +24,6 @@ use crate::message::Message;
 use crate::name::PeerName;
 use crate::protocol::Registry;
 use crate::system::{Deadline, process};
-
-/// Called with the response, or with why none will come.
-type OnResponse = Box<dyn FnOnce(Result<Response>) + Send>;
 
 /// Somebody who asks services, with a place on the bus of its own: what starting a service gives, or made for one that
 /// runs already.
@@ -373,53 +371,6 @@ impl Handle {
             Err(error) if error.kind() != ErrorKind::NoSuchPeer => Err(error.during("terminate")),
             _ => Ok(()),
         }
-    }
-}
-
-/// A handle that has joined its bus.
-struct Joined<'a> {
-    client: &'a mut Client,
-    requester: &'a mut Requester<OnResponse>,
-    buffer: &'a mut VecDeque<Message>,
-}
-
-impl Asker for Joined<'_> {
-    type Callback = OnResponse;
-
-    fn parts(&mut self) -> (&mut Client, &mut Requester<OnResponse>) {
-        (self.client, self.requester)
-    }
-
-    fn view(&self) -> (&Client, &Requester<OnResponse>) {
-        (self.client, self.requester)
-    }
-
-    fn receive(&mut self) -> Result<usize> {
-        let messages = self.client.get_messages()?;
-        let count = messages.len();
-        for message in messages {
-            match Envelope::of(&message) {
-                Envelope::Response(parts) => match self.requester.accept(Response::new(message, parts)) {
-                    Accepted::Call(callback, response) => callback(Ok(response)),
-                    Accepted::Unexpected(response) => self.requester.report(&response),
-                    Accepted::Kept | Accepted::Unwanted => {}
-                },
-                _ => self.buffer.push_back(message),
-            }
-        }
-        Ok(count)
-    }
-
-    fn post(&mut self, message: Message, deadline: Deadline) -> Result<()> {
-        match deadline.remaining() {
-            Some(left) => self.client.send_message_timeout(message, left).map(drop),
-            None => self.client.send_message(message).map(drop),
-        }
-    }
-
-    fn give_up(&mut self, callback: OnResponse, error: Error) -> Result<()> {
-        callback(Err(error));
-        Ok(())
     }
 }
 

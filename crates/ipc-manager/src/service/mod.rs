@@ -3,6 +3,7 @@
 
 mod activity;
 mod answering;
+mod asking;
 mod builder;
 mod callback;
 mod describe;
