@@ -8,6 +8,8 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, ColorChoice, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::bench_args::BenchArgs;
+
 /// A message bus between the processes of one machine, without a broker.
 #[derive(Debug, Parser)]
 #[command(name = "ipcm", version, before_help = EXAMPLES, after_help = AFTER, max_term_width = 100)]
@@ -74,6 +76,8 @@ pub(crate) enum Command {
     Suspend(SuspendArgs),
     /// End a bus: terminate all, wait, audit, remove
     Stop(StopArgs),
+    /// Measure what protocols do on this machine: messages a second, and how long a round trip takes
+    Bench(BenchArgs),
     /// Speak line-delimited JSON on standard input and output, for languages without a binding
     #[command(after_help = COPROC)]
     Coproc,
@@ -84,6 +88,9 @@ pub(crate) enum Command {
     /// A worker of `ipcm demo`
     #[command(hide = true)]
     DemoWorker,
+    /// A worker of `ipcm bench`
+    #[command(hide = true)]
+    BenchWorker,
 }
 
 /// Which bus.
@@ -339,7 +346,7 @@ reap, stats, write_stats, read_stats, all_stats, drain_pending, pending_sends, s
 terminate, wait, audit, shutdown, unspawn, fds. `recv` without a timeout does not wait.";
 
 /// Parses a duration: a number with `ms`, `s`, `m` or `h` behind it, or alone for seconds.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match text.get(digits.len()..) {
         Some("us") => 1e-6,

@@ -2,6 +2,7 @@
 //! Clients: building, sending, receiving, waiting, peers, leaving. Everything that is alike over all protocols.
 
 mod builder;
+mod connections;
 mod delivery;
 mod leave;
 mod local;

@@ -13,6 +13,7 @@ pub(crate) mod pipe;
 pub(crate) mod poll;
 pub(crate) mod process;
 pub(crate) mod signals;
+pub(crate) mod stream;
 pub(crate) mod tree;
 pub(crate) mod watch;
 

@@ -2,6 +2,7 @@
 //! The commands, one file each; beside them what several of them share.
 
 mod audit;
+mod bench;
 mod body;
 mod broadcast;
 mod completions;
@@ -43,9 +44,11 @@ pub(crate) fn run(context: &mut Context, command: Command) -> Outcome {
         Command::Audit(args) => audit::run(context, &args),
         Command::Suspend(args) => suspend::run(context, &args),
         Command::Stop(args) => stop::run(context, &args),
+        Command::Bench(args) => bench::run(context, &args),
         Command::Coproc => coproc::run(context),
         Command::Completions(args) => completions::run(context, &args),
         Command::Man(args) => man::run(context, &args),
         Command::DemoWorker => demo_worker::run(context),
+        Command::BenchWorker => bench::work(context),
     }
 }
