@@ -136,7 +136,7 @@ impl Service {
     fn answer_aside(&mut self, request: &Request) -> Option<Result<()>> {
         let ask = request.ask()?;
         let payload = match ask {
-            PING => Ok(Payload::NULL),
+            PING => Ok(Payload::null()),
             DESCRIBE => Payload::new(&self.description()),
             _ => return None,
         };
@@ -187,7 +187,7 @@ impl Service {
     }
 
     fn send_error(&mut self, ticket: &Ticket, words: &str) -> Result<()> {
-        let null = Payload::NULL;
+        let null = Payload::null();
         let response = ResponseOut { ipcm_error: Some(words), ..ResponseOut::new(ticket.id(), &null) };
         self.send_response_out(ticket, &response)
     }

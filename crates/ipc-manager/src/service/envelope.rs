@@ -79,7 +79,9 @@ pub(super) struct Payload {
 }
 
 impl Payload {
-    pub(super) const NULL: Self = Self { json: None, value: OnceLock::new() };
+    pub(super) fn null() -> Self {
+        Self::of(None)
+    }
 
     /// Encodes a value; null may be one.
     pub(super) fn new<T: Serialize + ?Sized>(value: &T) -> Result<Self> {
@@ -320,7 +322,7 @@ mod tests {
         let id = RequestId::new("x");
         let sent = serde_json::to_value(RequestOut::new(&id, &Value::Null, false)).unwrap();
         assert_eq!(sent, json!({"ipcm_request_id": "x", "request": null}));
-        let sent = serde_json::to_value(ResponseOut::new(&id, &Payload::NULL)).unwrap();
+        let sent = serde_json::to_value(ResponseOut::new(&id, &Payload::null())).unwrap();
         assert_eq!(sent, json!({"ipcm_response_id": "x", "response": null}));
         let parts = [Payload::new(&1).unwrap(), Payload::new("a").unwrap()];
         assert_eq!(Payload::array(&parts).unwrap().as_json(), r#"[1,"a"]"#);

@@ -164,7 +164,7 @@ impl Reply {
     /// Answers with null.
     #[must_use]
     pub fn null() -> Self {
-        Self::Now(Answer(Payload::NULL))
+        Self::Now(Answer(Payload::null()))
     }
 }
 

@@ -45,7 +45,7 @@ struct Pending<C> {
 #[derive(Debug)]
 pub(super) enum Awaits<C> {
     /// It is fetched, once.
-    One(Option<Result<Response>>),
+    One(Option<Box<Result<Response>>>),
     /// All of them are fetched, one by one.
     Many(VecDeque<Result<Response>>),
     /// This is called with it.
@@ -126,7 +126,7 @@ impl<C> Requester<C> {
     pub(super) fn accept(&mut self, response: Response) -> Accepted<C> {
         let id = response.id().clone();
         match self.pending.get_mut(&id).map(|pending| &mut pending.awaits) {
-            Some(Awaits::One(slot @ None)) => *slot = Some(Ok(response)),
+            Some(Awaits::One(slot @ None)) => *slot = Some(Box::new(Ok(response))),
             Some(Awaits::Many(parts)) if !is_over(parts) => parts.push_back(Ok(response)),
             Some(Awaits::Callback(_)) => {
                 if let Some(Pending { awaits: Awaits::Callback(callback), .. }) = self.pending.remove(&id) {
@@ -144,7 +144,7 @@ impl<C> Requester<C> {
     /// Settles a request that will not be answered any more. Gives back what is to be called with that.
     pub(super) fn fail(&mut self, id: &RequestId, error: Error) -> Option<(C, Error)> {
         match self.pending.get_mut(id).map(|pending| &mut pending.awaits)? {
-            Awaits::One(slot) => drop(slot.get_or_insert(Err(error))),
+            Awaits::One(slot) => drop(slot.get_or_insert_with(|| Box::new(Err(error)))),
             Awaits::Many(parts) if is_over(parts) => {}
             Awaits::Many(parts) => parts.push_back(Err(error)),
             Awaits::Callback(_) => match self.pending.remove(id)?.awaits {
@@ -164,7 +164,7 @@ impl<C> Requester<C> {
         let settled = match self.pending.get_mut(id).map(|pending| &mut pending.awaits) {
             None => return refused(format!("no response to {id:?} is awaited")),
             Some(Awaits::Callback(_)) => return refused(format!("the response to {id:?} goes to a callback")),
-            Some(Awaits::One(slot)) => slot.take().map(|response| (response, true)),
+            Some(Awaits::One(slot)) => slot.take().map(|response| (*response, true)),
             Some(Awaits::Many(parts)) => parts.pop_front().map(|part| {
                 let is_last = part.as_ref().map_or(true, Response::is_final);
                 (part, is_last)
