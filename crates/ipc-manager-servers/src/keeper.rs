@@ -47,9 +47,11 @@ impl Keeper {
     }
 
     fn say(&mut self, line: &str) -> Result<()> {
+        // Asked first, since writing to a broken pipe ends a process that has the default for that signal.
+        let is_there = matches!(self.process.try_wait(), Ok(None));
         let written = match &mut self.pipe {
-            Some(pipe) => pipe.write_all(line.as_bytes()),
-            None => Err(io::ErrorKind::BrokenPipe.into()),
+            Some(pipe) if is_there => pipe.write_all(line.as_bytes()),
+            _ => Err(io::ErrorKind::BrokenPipe.into()),
         };
         written.map_err(|error| Error::system("talk to the keeper", error))
     }

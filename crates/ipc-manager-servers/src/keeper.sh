@@ -17,7 +17,10 @@ while read -r word rest; do
 done
 
 # Its number may be another process's by now: the first of the group is ours if it was started with the directory.
-is_ours() { [ ! -e "/proc/$group/cmdline" ] || grep -qsF -- "$dir" "/proc/$group/cmdline"; }
+is_ours() {
+    [ -e "/proc/$group/cmdline" ] || return 0
+    case $(tr '\000' ' ' 2>/dev/null <"/proc/$group/cmdline") in *"$dir"*) ;; *) return 1 ;; esac
+}
 tell() { [ "$group" -gt 1 ] && is_ours && kill -s "$1" -- "-$group" 2>/dev/null; }
 pause() { sleep 0.05 2>/dev/null || sleep 1; }
 
@@ -27,16 +30,18 @@ finish() {
         while [ "$tries" -lt 100 ] && tell 0; do pause; tries=$((tries + 1)); done
         tell KILL
     fi
-    # What is just ending may still write.
+    # What is just ending may still write. The record goes last: with it, what is left of this is found yet.
     tries=0
-    while rm -rf -- "$dir" 2>/dev/null; [ -e "$dir" ] && [ "$tries" -lt 100 ]; do pause; tries=$((tries + 1)); done
+    while rm -rf -- "$dir/s" 2>/dev/null && rm -rf -- "$dir" 2>/dev/null; [ -e "$dir" ] && [ "$tries" -lt 100 ]; do pause; tries=$((tries + 1)); done
 }
 
 if [ -n "$lock" ]; then
     {
+        # Where its starter held the lock that tells sweepers to let it live, the keeper holds it now.
+        flock -x 8
         while flock -x 9 && flock -u 9 && sleep "$linger" && ! flock -x -n 9; do :; done
         finish
-    } 9<"$lock"
+    } 8<"$dir/owner" 9<"$lock"
 fi
-# Also where the file of the lock was gone.
+# Also where one of the files was gone.
 finish

@@ -26,7 +26,7 @@ const NAME: &str = "ConnectionUnix";
 
 const KIND: Kind = Kind {
     protocol: NAME,
-    max_name: layout::max_name,
+    max_name: directory_store::room_for_socket,
     keeps_mailbox: false,
     is_entry: layout::is_entry,
     unread: None,
@@ -59,7 +59,11 @@ impl Protocol for ConnectionUnix {
     }
 
     fn viable(&self) -> Result<(), NotViable> {
-        directory_store::viable(KIND).map(drop)
+        let place = directory_store::viable(KIND)?;
+        layout::try_in(&place).map_err(|error| {
+            let place = place.display();
+            NotViable(format!("no socket can be made in {place}: {error}"))
+        })
     }
 
     fn create(&self, options: &CreateOptions) -> Result<Route> {

@@ -15,7 +15,7 @@ use crate::message::MessageId;
 use crate::name::PeerName;
 use crate::protocol::directory_store::{Seat, disk_name, is_reserved};
 use crate::protocol::{Envelope, PeerState, Receipt};
-use crate::system::{files, stream};
+use crate::system::{datagram, files, stream};
 
 /// Most bytes and frames that go out in one call. The kernel takes 1,024 parts, and a frame is two.
 const MOST_BYTES: usize = 256 << 10;
@@ -118,7 +118,7 @@ impl Links {
         let Some(stat) = stat.filter(|stat| !is_reserved(&disk) && super::layout::is_entry(stat)) else {
             return Err(missing(seat));
         };
-        if !stream::is_socket(&stat) {
+        if !datagram::is_socket(&stat) {
             return Err(match standing::seen(seat, to, None).is_alive {
                 true => Error::new(ErrorKind::NotListening, "the peer does not listen, and has not connected to us"),
                 false => gone(),
