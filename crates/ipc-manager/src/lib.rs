@@ -51,6 +51,7 @@ mod name;
 mod protocol;
 mod route;
 pub mod serializer;
+mod service;
 mod stats;
 mod system;
 
@@ -68,4 +69,8 @@ pub use protocol::{
 };
 pub use route::Route;
 pub use serializer::{Serializer, SerializerSpec};
+pub use service::{
+    Activity, Answer, Callback, CallbackId, Description, Ended, Exec, Handle, Launched, Method, Peer, PeerChange,
+    Remote, Reply, Request, RequestId, Response, Service, ServiceBuilder, ServiceResult, Ticket, When,
+};
 pub use stats::Stats;

@@ -14,6 +14,7 @@ mod mended;
 mod message_files;
 mod pipes;
 mod selection;
+mod services;
 mod sockets;
 mod stages;
 mod vectors;
@@ -37,6 +38,9 @@ fn subjects() -> Vec<Subject> {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = services::play() {
+        return code;
+    }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     warnings::listen();
     let suite = Suite::new(subjects())
@@ -45,6 +49,7 @@ fn main() -> ExitCode {
         .tests(ipc_manager_testkit::tests![no_file_of_tests_was_forgotten])
         .tests(vectors::tests())
         .tests(selection::tests())
+        .tests(services::tests())
         .tests(stages::tests())
         .tests(pipes::tests())
         .tests(sockets::tests())
@@ -56,12 +61,12 @@ fn main() -> ExitCode {
         .tests(faults::tests())
         .tests(defects::tests())
         .tests(mended::tests());
-    mended::add_to(acts::add_to(suite)).main()
+    services::add_to(mended::add_to(acts::add_to(suite))).main()
 }
 
 /// A file beside this one that no `mod` line names would never run.
 fn no_file_of_tests_was_forgotten(_: &Sandbox) {
-    for dir in ["", "connection_unix", "defects", "faults", "mended", "pipes", "sockets"] {
+    for dir in ["", "connection_unix", "defects", "faults", "mended", "pipes", "sockets", "services"] {
         let parent = if dir.is_empty() { "main.rs".into() } else { format!("{dir}/mod.rs") };
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
         let parent = std::fs::read_to_string(tests.join(parent)).unwrap();

@@ -198,6 +198,7 @@ impl ClientBuilder {
             outbox: Outbox::default(),
             unsent: Vec::new(),
             seen: None,
+            keeps_watching: false,
         })
     }
 }
