@@ -14,6 +14,7 @@ mod mended;
 mod message_files;
 mod pipes;
 mod selection;
+mod sockets;
 mod stages;
 mod vectors;
 mod warnings;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         .tests(selection::tests())
         .tests(stages::tests())
         .tests(pipes::tests())
+        .tests(sockets::tests())
         .tests(message_files::tests())
         .tests(connection_unix::tests())
         .tests(foreign::tests())
@@ -59,7 +61,7 @@ fn main() -> ExitCode {
 
 /// A file beside this one that no `mod` line names would never run.
 fn no_file_of_tests_was_forgotten(_: &Sandbox) {
-    for dir in ["", "connection_unix", "defects", "faults", "mended", "pipes"] {
+    for dir in ["", "connection_unix", "defects", "faults", "mended", "pipes", "sockets"] {
         let parent = if dir.is_empty() { "main.rs".into() } else { format!("{dir}/mod.rs") };
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
         let parent = std::fs::read_to_string(tests.join(parent)).unwrap();
