@@ -6,7 +6,8 @@
 #   group N          the process group of what runs in the directory now; 0: nothing does
 #   share SECONDS FILE   from the end of the input on, it belongs to whoever holds a lock on the file, and ends when
 #                        nobody has held one for so long
-# and its end means that the owner is gone, however it went.
+# and its end means that the owner is gone, however it went. Standard output is the record, locked: as long as the keeper
+# lives nobody else needs to remove anything. Nothing is written to it.
 trap '' HUP INT TERM QUIT
 dir=$1 signal=$2 group=0 lock= linger=
 while read -r word rest; do
@@ -37,11 +38,10 @@ finish() {
 
 if [ -n "$lock" ]; then
     {
-        # Where its starter held the lock that tells sweepers to let it live, the keeper holds it now.
-        flock -x 8
-        while flock -x 9 && flock -u 9 && sleep "$linger" && ! flock -x -n 9; do :; done
+        # Without the record, which must not stay locked when the keeper is killed.
+        while flock -x 9 && flock -u 9 && sleep "$linger" && ! flock -x -n 9; do :; done >/dev/null
         finish
-    } 8<"$dir/owner" 9<"$lock"
+    } 9<"$lock"
 fi
-# Also where one of the files was gone.
+# Also where the file of the lock was gone.
 finish

@@ -20,7 +20,7 @@ use crate::options::Options;
 /// What its name begins with; 128 random bits in hexadecimal follow.
 pub(crate) const PREFIX: &str = "ipcm-db-";
 
-/// The record in the directory, locked by the owner for its lifetime.
+/// The record in the directory, locked by the owner and its keeper for their lifetimes.
 const RECORD: &str = "owner";
 
 /// The directory in it that belongs to the server's account. All around it belongs to the owner, so that when root is
@@ -105,6 +105,11 @@ impl Place {
     /// What the server has: its data and its socket.
     pub(crate) fn inner(&self) -> &Path {
         &self.inner
+    }
+
+    /// The record, whose lock stays as long as any copy is open.
+    pub(crate) fn record(&self) -> io::Result<File> {
+        self.record.try_clone()
     }
 
     /// Where its programs write what they have to say.

@@ -69,7 +69,7 @@ impl PrivateServer {
         // What cannot be removed is reported by whoever asks for its removal.
         let _ = leftovers::remove_leftovers();
         let place = Place::make(engine, options, account.as_ref())?;
-        let keeper = Keeper::start(engine, place.top()).inspect_err(|_| drop(place::remove(place.top())))?;
+        let keeper = Keeper::start(engine, &place).inspect_err(|_| drop(place::remove(place.top())))?;
         let (options, keeper) = (options.clone(), Some(keeper));
         let owner = std::process::id();
         // From here on dropping it removes everything.
