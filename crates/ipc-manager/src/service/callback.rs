@@ -77,6 +77,12 @@ impl Event<'_> {
 }
 
 /// Which callback: to remove it while the service runs.
+///
+/// ```
+/// use ipc_manager::Callback;
+/// let (one, other) = (Callback::interval(|_| Ok(())), Callback::interval(|_| Ok(())));
+/// assert_ne!(one.id(), other.id());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CallbackId(u64);
 

@@ -11,6 +11,15 @@ use crate::message::Message;
 use crate::name::PeerName;
 
 /// What a callback comes to. Any error will do.
+///
+/// ```
+/// fn callback(_: &mut ipc_manager::Service) -> ipc_manager::ServiceResult {
+///     let number: i32 = "17".parse()?;
+///     if number == 17 { Ok(()) } else { Err("another number".into()) }
+/// }
+/// let callback = ipc_manager::Callback::interval(callback);
+/// assert_eq!(callback.when(), ipc_manager::When::Interval);
+/// ```
 pub type ServiceResult<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// A request that a service was sent.
@@ -149,6 +158,13 @@ pub enum Reply {
 }
 
 /// An answer: any JSON value, null too.
+///
+/// ```
+/// use ipc_manager::{Answer, Reply};
+/// let Reply::Now(answer) = Reply::new(&[1, 2])? else { panic!("it answers now") };
+/// let _: Answer = answer;
+/// # Ok::<(), ipc_manager::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Answer(pub(super) Payload);
 

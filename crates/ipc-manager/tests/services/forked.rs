@@ -41,7 +41,10 @@ fn forks() -> ExitCode {
     let hooks = Arc::new(Mutex::new(0));
     let noted = Arc::clone(&hooks);
     let builder = Service::builder("pid").on_typed_request(|service, (): ()| Ok(service.pid()));
-    let builder = builder.pre_fork(move || Ok(*noted.lock().unwrap() += 1));
+    let builder = builder.pre_fork(move || {
+        *noted.lock().unwrap() += 1;
+        Ok(())
+    });
     // SAFETY: this process has one thread.
     let mut handle = unsafe { builder.fork() }.unwrap();
     assert_eq!(*hooks.lock().unwrap(), 1, "the hook before the fork runs here");

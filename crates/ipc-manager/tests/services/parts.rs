@@ -40,7 +40,10 @@ fn prt_01_a_service_without_a_handler_is_refused(_: &Sandbox) {
     let exec = double("s").bus(bus.info()).exec();
     assert_eq!(exec.spawn().unwrap_err().kind(), ErrorKind::Usage, "callbacks cannot pass to another program");
     // With a callback for everything there need not be a handler.
-    let all = Service::builder("s").bus(bus.info()).on_activity(|service, _| Ok(service.terminate(3)));
+    let all = Service::builder("s").bus(bus.info()).on_activity(|service, _| {
+        service.terminate(3);
+        Ok(())
+    });
     assert_eq!(all.run().unwrap(), 3);
 }
 
@@ -234,7 +237,12 @@ fn other_threads_have_things_done(_: &Sandbox) {
     let mut handle = builder.spawn_thread().unwrap();
     assert_eq!(handle.request("s", &1).unwrap(), 2);
     let remote = remotes.lock().unwrap().take().unwrap();
-    remote.call(|service| Ok(service.terminate(7))).unwrap();
+    remote
+        .call(|service| {
+            service.terminate(7);
+            Ok(())
+        })
+        .unwrap();
     assert!(matches!(handle.wait(Some(PATIENCE)), Some(ipc_manager::Ended::Returned(7))));
     assert_eq!(remote.call(|_| Ok(())).unwrap_err().kind(), ErrorKind::Disconnected);
 }
@@ -248,7 +256,16 @@ fn a_start_hook_that_fails_ends_it(_: &Sandbox) {
     assert!(bus.connect("a").unwrap().peer("s").unwrap().is_none(), "it did not leave");
     // One that is told to survive does, until it is told to end.
     let tough = double("s").bus(bus.info()).intercept_errors(true).on_start(|_| Err("not today".into()));
-    assert_eq!(tough.on_start(|service| Ok(service.terminate(0))).run().unwrap(), 0);
+    assert_eq!(
+        tough
+            .on_start(|service| {
+                service.terminate(0);
+                Ok(())
+            })
+            .run()
+            .unwrap(),
+        0
+    );
 }
 
 fn peers_that_cannot_be_are_refused(_: &Sandbox) {

@@ -19,6 +19,17 @@ const LAST_WAIT: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// How a service ended.
+///
+/// ```
+/// use ipc_manager::{Ended, Service};
+/// let builder = Service::builder("short").on_activity(|_, _| Ok(())).on_start(|service| {
+///     service.terminate(3);
+///     Ok(())
+/// });
+/// let mut handle = builder.spawn_thread()?;
+/// assert!(matches!(handle.wait(None), Some(Ended::Returned(3))));
+/// # Ok::<(), ipc_manager::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Ended {
