@@ -7,7 +7,7 @@ use crate::connection_string::ConnectionString;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::name::PeerName;
-use crate::protocol::{Durability, Mode, OpenOptions, Opened, Registry};
+use crate::protocol::{Credentials, Durability, Mode, OpenOptions, Opened, Registry};
 use crate::stats::Stats;
 use crate::system::process::own_pid;
 
@@ -46,18 +46,35 @@ pub fn reconnect(name: &str, info: &ConnectionString) -> Result<Client> {
 /// assert!(client.is_connected());
 /// # Ok::<(), ipc_manager::Error>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ClientBuilder {
     name: String,
     info: ConnectionString,
     registry: Option<Registry>,
     limits: Limits,
     durability: Option<Durability>,
+    user: Option<String>,
+    password: Option<String>,
+}
+
+impl std::fmt::Debug for ClientBuilder {
+    /// Without the password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientBuilder").field("name", &self.name).field("info", &self.info).finish_non_exhaustive()
+    }
 }
 
 impl ClientBuilder {
     pub(super) fn new(name: &str, info: &ConnectionString) -> Self {
-        Self { name: name.to_owned(), info: info.clone(), registry: None, limits: Limits::DEFAULT, durability: None }
+        Self {
+            name: name.to_owned(),
+            info: info.clone(),
+            registry: None,
+            limits: Limits::DEFAULT,
+            durability: None,
+            user: None,
+            password: None,
+        }
     }
 
     /// Uses protocols and serializers of the caller's.
@@ -79,6 +96,20 @@ impl ClientBuilder {
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = Some(durability);
+        self
+    }
+
+    /// Sets the user to be on the server that the bus is on, instead of what the registry says.
+    #[must_use]
+    pub fn user(mut self, user: &str) -> Self {
+        self.user = Some(user.to_owned());
+        self
+    }
+
+    /// Sets the password for the server that the bus is on, instead of what the registry says.
+    #[must_use]
+    pub fn password(mut self, password: &str) -> Self {
+        self.password = Some(password.to_owned());
         self
     }
 
@@ -109,6 +140,18 @@ impl ClientBuilder {
         }
     }
 
+    fn credentials(&self, known: &Credentials) -> Credentials {
+        let known = match &self.user {
+            // Somebody else's password is no use.
+            Some(user) => Credentials::none().with_user(user),
+            None => known.clone(),
+        };
+        match &self.password {
+            Some(password) => known.with_password(password),
+            None => known,
+        }
+    }
+
     fn open(&self, mode: Mode) -> Result<Client> {
         check(&self.limits)?;
         let standard;
@@ -133,12 +176,17 @@ impl ClientBuilder {
             let detail = format!("messages that outlive more than the {promised} are not promised by this protocol");
             return Err(Error::new(ErrorKind::Unsupported, detail).in_protocol(&protocol.name().short()));
         }
+        if !capabilities.credentials && (self.user.is_some() || self.password.is_some()) {
+            let detail = "this protocol knows no users and passwords";
+            return Err(Error::new(ErrorKind::Unsupported, detail).in_protocol(&protocol.name().short()));
+        }
         let options = OpenOptions {
             name: name.clone(),
             mode,
             serializer: std::sync::Arc::clone(&serializer),
             limits: self.limits.clone(),
             durability,
+            credentials: self.credentials(registry.credentials()),
         };
         let Opened { connection, stats, discarded } = protocol.open(self.info.route(), options)?;
         let (stats, carried) = match mode {

@@ -2,6 +2,7 @@
 //! Protocols: how messages travel. Two traits that implementers write, the list of what is built in, and selection.
 
 mod capabilities;
+mod credentials;
 mod envelope;
 mod inbox;
 mod registry;
@@ -14,6 +15,7 @@ mod message_files;
 use std::sync::Arc;
 
 pub use capabilities::{Capabilities, Durability, WaitMechanism};
+pub use credentials::Credentials;
 pub use envelope::Envelope;
 pub use inbox::{Damaged, Inbox};
 pub use registry::Registry;

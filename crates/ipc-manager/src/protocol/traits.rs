@@ -9,7 +9,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::{Capabilities, Durability, Envelope, Inbox};
+use super::{Capabilities, Credentials, Durability, Envelope, Inbox};
 use crate::connection_string::ProtocolName;
 use crate::error::Result;
 use crate::limits::Limits;
@@ -47,7 +47,7 @@ pub trait Protocol: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// `name_in_use` if another owner is alive; else what the system says, with its place.
-    fn hold(&self, route: &Route, guarded: bool, instead_of: Option<Hold>) -> Result<Hold>;
+    fn hold(&self, route: &Route, credentials: &Credentials, guarded: bool, instead_of: Option<Hold>) -> Result<Hold>;
 
     /// Joins a store under a name. A refused one has changed nothing: not the store, and not the name's holder. Others
     /// see either no such peer or a live one. If the process dies half-way, the name can be taken again.
@@ -60,13 +60,18 @@ pub trait Protocol: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// `no_such_bus`, `permission`, `store`, or `unsupported` where one must join to look.
-    fn observe(&self, route: &Route, serializer: Arc<dyn Serializer>) -> Result<Box<dyn Directory>>;
+    fn observe(
+        &self,
+        route: &Route,
+        credentials: &Credentials,
+        serializer: Arc<dyn Serializer>,
+    ) -> Result<Box<dyn Directory>>;
 
     /// Removes a store with all in it. That it is gone already is fine.
     ///
     /// # Errors
     /// What the system says, with its place.
-    fn destroy(&self, route: &Route) -> Result<()>;
+    fn destroy(&self, route: &Route, credentials: &Credentials) -> Result<()>;
 }
 
 /// One peer on one bus.
@@ -198,6 +203,8 @@ impl std::error::Error for NotViable {}
 pub struct CreateOptions {
     /// Where. Without one the protocol makes a fresh, private place.
     pub route: Option<Route>,
+    /// Who one is to the server that it is on, where there is one.
+    pub credentials: Credentials,
 }
 
 /// Ownership of a store; given up when dropped.
@@ -247,6 +254,8 @@ pub struct OpenOptions {
     pub limits: Limits,
     /// What an acknowledged message must outlive.
     pub durability: Durability,
+    /// Who one is to the server that the store is on, where there is one.
+    pub credentials: Credentials,
 }
 
 /// A store that was joined.

@@ -60,7 +60,7 @@ struct MessageFilesConnection {
 }
 
 pub(super) fn open(store: Store, options: OpenOptions) -> Result<Opened> {
-    let OpenOptions { name, mode, serializer, limits, durability } = options;
+    let OpenOptions { name, mode, serializer, limits, durability, .. } = options;
     let store = Arc::new(store);
     let claimed =
         directory_store::take(&store, &name, mode, &*serializer, |store, disk| files::make_dir_at(store.dir(), disk))?;
