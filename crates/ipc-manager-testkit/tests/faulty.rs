@@ -137,6 +137,10 @@ impl Connection for FaultyConnection {
         Ok(())
     }
 
+    fn room(&self, to: &ipc_manager::PeerName) -> Wake<'_> {
+        self.sound.room(to)
+    }
+
     fn collect(&mut self, most: usize, bytes: usize, inbox: &mut Inbox) -> Result<()> {
         self.sound.collect(most, bytes, inbox)
     }

@@ -48,6 +48,7 @@ impl Protocol for Mailbox {
             observable: true,
             largest_payload: None,
             most_unread: None,
+            queues: false,
             durability: Durability::Kernel,
             credentials: false,
             wait: WaitMechanism::Polling,
@@ -198,6 +199,10 @@ impl Connection for MailboxConnection {
             Err(error) if envelopes.len() > 1 && receipts.len() == before => Err(error.with_stored(Stored::Maybe)),
             Err(error) => Err(error.with_stored(Stored::No)),
         }
+    }
+
+    fn room(&self, _: &PeerName) -> Wake<'_> {
+        Wake { descriptors: vec![], look_every: std::time::Duration::from_millis(20) }
     }
 
     fn collect(&mut self, most: usize, bytes: usize, inbox: &mut Inbox) -> Result<()> {

@@ -59,7 +59,7 @@ pub use client::{Client, ClientBuilder, Suspend, Typed, Wait, WaitFor, connect, 
 pub use connection_string::{ConnectionString, ProtocolName};
 pub use error::{Error, ErrorKind, Place, Result, Stored};
 pub use limits::Limits;
-pub use message::{Content, Message, MessageBuilder, MessageId, Stamp};
+pub use message::{Content, Message, MessageBuilder, MessageId, Origin, Stamp};
 pub use name::PeerName;
 pub use protocol::{
     Capabilities, Connection, CreateOptions, Credentials, Damaged, Directory, Durability, Envelope, Hold, Inbox, Leave,

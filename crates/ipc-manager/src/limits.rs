@@ -24,6 +24,10 @@ pub struct Limits {
     pub batch_messages: usize,
     /// Most payload bytes that one call hands out; one message always fits.
     pub batch_bytes: usize,
+    /// Most messages that a client holds back for lack of room; what goes past it would block.
+    pub outbox_messages: usize,
+    /// Most bytes of content that a client holds back for lack of room.
+    pub outbox_bytes: usize,
 }
 
 impl Limits {
@@ -35,6 +39,8 @@ impl Limits {
         json_elements: 1_000_000,
         batch_messages: 1_000,
         batch_bytes: 64 << 20,
+        outbox_messages: 10_000,
+        outbox_bytes: 64 << 20,
     };
 }
 

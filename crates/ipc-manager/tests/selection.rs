@@ -38,6 +38,7 @@ impl Protocol for Pigeon {
             observable: false,
             largest_payload: Some(80),
             most_unread: Some(1),
+            queues: false,
             durability: Durability::Process,
             credentials: false,
             wait: WaitMechanism::Polling,

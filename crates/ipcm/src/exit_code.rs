@@ -47,7 +47,8 @@ fn listed(kind: ErrorKind) -> Option<u8> {
     Some(match kind {
         ErrorKind::Usage | ErrorKind::InvalidName => USAGE,
         ErrorKind::Timeout => TIMEOUT,
-        ErrorKind::NoSuchPeer => NO_PEER,
+        ErrorKind::NoSuchPeer | ErrorKind::NotListening => NO_PEER,
+        ErrorKind::PeerGone => PEER_GONE,
         ErrorKind::TooLarge | ErrorKind::WouldBlock => REFUSED,
         ErrorKind::InvalidInfo | ErrorKind::UnknownProtocol | ErrorKind::UnknownSerializer | ErrorKind::NoSuchBus => {
             BUS

@@ -3,6 +3,7 @@
 
 use super::Client;
 use super::local::Registered;
+use super::outbox::Outbox;
 use crate::connection_string::ConnectionString;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
@@ -206,6 +207,8 @@ impl ClientBuilder {
             discarded,
             is_connected: true,
             is_blocking: true,
+            outbox: Outbox::default(),
+            unsent: Vec::new(),
             seen: None,
         })
     }
@@ -213,7 +216,8 @@ impl ClientBuilder {
 
 /// Refuses limits under which nothing could be sent or read.
 fn check(limits: &Limits) -> Result<()> {
-    let Limits { encoded_bytes, decoded_bytes, json_depth, json_elements, batch_messages, batch_bytes } = *limits;
+    // An outbox of nothing is fine: then what has no room would block.
+    let Limits { encoded_bytes, decoded_bytes, json_depth, json_elements, batch_messages, batch_bytes, .. } = *limits;
     let named = [
         ("encoded_bytes", encoded_bytes),
         ("decoded_bytes", decoded_bytes),

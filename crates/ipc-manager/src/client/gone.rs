@@ -22,6 +22,10 @@ impl Connection for Gone {
         gone()
     }
 
+    fn room(&self, _: &PeerName) -> Wake<'_> {
+        Wake { descriptors: vec![], look_every: Duration::MAX }
+    }
+
     fn collect(&mut self, _: usize, _: usize, _: &mut Inbox) -> Result<()> {
         gone()
     }

@@ -8,6 +8,10 @@ use super::gone::Gone;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::protocol::{Inbox, Leave};
+use crate::system::Deadline;
+
+/// How long leaving may wait for room for messages that were held back.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 
 /// For how long a client suspends.
 ///
@@ -60,6 +64,7 @@ impl Client {
             let error = Error::new(ErrorKind::Unsupported, "peers of this protocol cannot suspend");
             return Err(error.during("suspend").in_protocol(&self.info.protocol().short()));
         }
+        self.drain_or_give_up(Deadline::after(DRAIN_DEADLINE));
         let stats = self.registered.stats_to_store();
         let closed = self.connection.close(Leave::Suspend { until: suspend.until }, &stats);
         closed.map_err(|error| error.during("suspend"))?;
@@ -71,7 +76,9 @@ impl Client {
     ///
     /// # Errors
     /// [`UnreadMessages`](ErrorKind::UnreadMessages) if messages were waiting: they are handed back in
-    /// [`Error::into_messages`], and the client has left all the same. Else what the store says.
+    /// [`Error::into_messages`], and the client has left all the same. [`Timeout`](ErrorKind::Timeout) if messages that
+    /// were held back found no room within five seconds: these are handed back then, and in
+    /// [`take_unsent`](Client::take_unsent) in any case. Else what the store says.
     pub fn disconnect(&mut self) -> Result<()> {
         let mut unread = Vec::new();
         let left = self.leave(&mut |client: &mut Self, messages: Vec<Message>| {
@@ -84,8 +91,8 @@ impl Client {
             unread.extend(messages);
         });
         let error = match left {
-            Ok(()) if unread.is_empty() => return Ok(()),
-            Ok(()) => {
+            Ok(unsent) if unread.is_empty() => return self.all_sent(unsent),
+            Ok(_) => {
                 let detail = format!("messages were waiting unread: {}", unread.len());
                 let error = Error::new(ErrorKind::UnreadMessages, detail);
                 error.about_peer(self.name.as_str()).on_route(self.info.route().as_str())
@@ -100,16 +107,27 @@ impl Client {
     /// terminate are dropped.
     ///
     /// # Errors
-    /// What the store says.
+    /// [`Timeout`](ErrorKind::Timeout) as for [`disconnect`](Client::disconnect), and what the store says.
     pub fn disconnect_with(&mut self, mut handler: impl FnMut(Vec<Message>)) -> Result<()> {
-        self.leave(&mut |_, messages| handler(messages)).map_err(|error| error.during("disconnect"))
+        let left = self.leave(&mut |_, messages| handler(messages));
+        left.and_then(|unsent| self.all_sent(unsent)).map_err(|error| error.during("disconnect"))
     }
 
-    fn leave(&mut self, unread: &mut dyn FnMut(&mut Self, Vec<Message>)) -> Result<()> {
+    fn all_sent(&self, unsent: Vec<Message>) -> Result<()> {
+        if unsent.is_empty() {
+            return Ok(());
+        }
+        let detail = format!("messages that were held back had no room in {DRAIN_DEADLINE:?}: {}", unsent.len());
+        let error = Error::new(ErrorKind::Timeout, detail).about_peer(self.name.as_str());
+        Err(error.on_route(self.info.route().as_str()).during("disconnect").with_messages(unsent))
+    }
+
+    fn leave(&mut self, unread: &mut dyn FnMut(&mut Self, Vec<Message>)) -> Result<Vec<Message>> {
         match self.check("disconnect") {
-            Err(error) if error.kind() == ErrorKind::Disconnected => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::Disconnected => return Ok(Vec::new()),
             checked => checked?,
         }
+        let unsent = self.drain_or_give_up(Deadline::after(DRAIN_DEADLINE));
         match self.connection.unlist() {
             // Nothing has happened yet, so it can be tried again.
             Err(error) if error.kind() != ErrorKind::NoSuchBus => return Err(error),
@@ -119,8 +137,8 @@ impl Client {
         self.has_left();
         match left {
             // Who leaves a bus that is gone has left.
-            Err(error) if error.kind() == ErrorKind::NoSuchBus => Ok(()),
-            left => left,
+            Err(error) if error.kind() == ErrorKind::NoSuchBus => Ok(unsent),
+            left => left.map(|()| unsent),
         }
     }
 

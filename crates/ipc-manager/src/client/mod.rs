@@ -2,8 +2,10 @@
 //! Clients: building, sending, receiving, waiting, peers, leaving. Everything that is alike over all protocols.
 
 mod builder;
+mod delivery;
 mod leave;
 mod local;
+mod outbox;
 mod peers;
 mod receive;
 mod send;
@@ -28,6 +30,7 @@ use crate::serializer::Serializer;
 use crate::stats::Stats;
 use crate::system::process::own_pid;
 use local::Registered;
+use outbox::Outbox;
 
 /// One peer on a bus: a value in this process, without a thread of its own.
 ///
@@ -60,6 +63,10 @@ pub struct Client {
     discarded: usize,
     is_connected: bool,
     is_blocking: bool,
+    /// Messages for which there was no room yet.
+    outbox: Outbox,
+    /// What became of messages that were held back and then could not be sent.
+    unsent: Vec<Error>,
     /// Peers at the last look, while changes are waited for.
     seen: Option<Vec<PeerName>>,
 }

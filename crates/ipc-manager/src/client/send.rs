@@ -6,14 +6,13 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Client;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
+#[cfg(doc)]
+use crate::error::{ErrorKind, Stored};
 use crate::message::{Content, Message};
 use crate::name::PeerName;
-use crate::protocol::{Envelope, Receipt};
-use crate::system::{Backoff, Deadline, poll};
-
-/// First and longest pause between two attempts to store a message for which there was no room.
-const ROOM_PAUSES: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(20));
+use crate::protocol::Receipt;
+use crate::system::Deadline;
 
 impl Client {
     /// Builds a message from this client, for [`send_message`](Client::send_message) and
@@ -38,10 +37,13 @@ impl Client {
         self.send_message(message)
     }
 
-    /// Sends without ever waiting.
+    /// Sends without ever waiting. Where there is no room the message is held back if the protocol
+    /// [says so](crate::Capabilities::queues): [`Receipt::Queued`]. It goes out in its order with the next sends to that
+    /// peer, while this client waits for anything, or by [`drain_pending`](Client::drain_pending).
     ///
     /// # Errors
-    /// As [`send`](Client::send), and [`WouldBlock`](ErrorKind::WouldBlock) where there is no room.
+    /// As [`send`](Client::send), and [`WouldBlock`](ErrorKind::WouldBlock) where there is no room, not even in the
+    /// outbox.
     pub fn try_send<T: Serialize + ?Sized>(&mut self, to: &str, content: &T) -> Result<Receipt> {
         self.check("try_send")?;
         let message = self.message(to, content).map_err(|error| error.during("try_send"))?;
@@ -51,7 +53,8 @@ impl Client {
     /// Sends, waiting for room so long at most.
     ///
     /// # Errors
-    /// As [`send`](Client::send), and [`Timeout`](ErrorKind::Timeout); then it is not stored.
+    /// As [`send`](Client::send), and [`Timeout`](ErrorKind::Timeout). A message of which a part was out by then goes on
+    /// as soon as there is room: [`Stored::Maybe`].
     pub fn send_timeout<T: Serialize + ?Sized>(&mut self, to: &str, content: &T, timeout: Duration) -> Result<Receipt> {
         self.check("send_timeout")?;
         let message = self.message(to, content).map_err(|error| error.during("send_timeout"))?;
@@ -117,75 +120,9 @@ impl Client {
         self.is_blocking
     }
 
-    /// Makes [`send`](Client::send) wait for room, or refuse where there is none as
+    /// Makes [`send`](Client::send) wait for room, or hold back or refuse where there is none, as
     /// [`try_send`](Client::try_send) does.
     pub fn set_blocking(&mut self, blocking: bool) {
         self.is_blocking = blocking;
-    }
-
-    /// How many messages this client holds back for lack of room. Always 0: what has no room is refused, and the
-    /// protocols that there are take a message whole or not at all.
-    #[must_use]
-    pub fn pending_sends(&self) -> usize {
-        0
-    }
-
-    /// Writes what is held back; returns how many messages that finished. See [`pending_sends`](Client::pending_sends).
-    ///
-    /// # Errors
-    /// [`Disconnected`](ErrorKind::Disconnected), [`WrongProcess`](ErrorKind::WrongProcess).
-    pub fn drain_pending(&mut self) -> Result<usize> {
-        self.check("drain_pending").map(|()| 0)
-    }
-
-    fn send_one(&mut self, operation: &'static str, message: Message, deadline: Option<Deadline>) -> Result<Receipt> {
-        let receipts = self.deliver(operation, vec![message], deadline)?;
-        // One message without an error has one receipt; an empty list would break the contract of `deliver`.
-        receipts.first().copied().ok_or_else(|| Error::new(ErrorKind::Store, "the protocol gave no receipt"))
-    }
-
-    /// Stores messages in order; without a deadline what has no room is refused at once.
-    fn deliver(
-        &mut self,
-        operation: &'static str,
-        messages: Vec<Message>,
-        deadline: Option<Deadline>,
-    ) -> Result<Vec<Receipt>> {
-        let mut messages: Vec<Message> = messages.into_iter().map(|message| message.sent_by(&self.name)).collect();
-        let mut receipts = Vec::with_capacity(messages.len());
-        let sent = self.checked(operation).and_then(|client| client.attempt(&messages, deadline, &mut receipts));
-        self.registered.count(|stats| {
-            let new = messages.iter().zip(&receipts).filter(|(_, receipt)| **receipt != Receipt::AlreadyStored);
-            for (message, _) in new {
-                stats.count_sent(message.to().map_or("", PeerName::as_str));
-            }
-        });
-        match sent {
-            Ok(()) => Ok(receipts),
-            Err(error) => Err(error.during(operation).with_messages(messages.split_off(receipts.len()))),
-        }
-    }
-
-    /// Delivers what has no receipt yet, again and again while there is no room and time is left.
-    fn attempt(&mut self, messages: &[Message], deadline: Option<Deadline>, receipts: &mut Vec<Receipt>) -> Result<()> {
-        let (serializer, limits) = (std::sync::Arc::clone(&self.serializer), self.limits.clone());
-        let mut envelopes = Vec::with_capacity(messages.len());
-        for message in messages {
-            envelopes.push(Envelope::new(message, &*serializer, &limits)?);
-        }
-        let mut pauses = Backoff::new(ROOM_PAUSES.0, ROOM_PAUSES.1);
-        loop {
-            match self.connection.deliver(&envelopes[receipts.len()..], receipts) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => match deadline {
-                    None => return Err(error),
-                    Some(deadline) if deadline.has_passed() => return Err(error.with_kind(ErrorKind::Timeout)),
-                    Some(deadline) => {
-                        poll::readable(&[], deadline.left(pauses.next()))
-                            .map_err(|error| Error::system(error, "waiting for room failed"))?;
-                    }
-                },
-                delivered => return delivered,
-            }
-        }
     }
 }

@@ -184,8 +184,13 @@ impl Client {
         if deadline.has_passed() {
             return Ok(Some(Wait::Timeout));
         }
-        let wake = self.connection.wake(wanted);
-        let woken = poll::readable(&wake.descriptors, deadline.left(wake.look_every.min(most)));
+        // Whoever waits for an answer must not sit on the question.
+        if !self.outbox.is_empty() {
+            self.drain();
+        }
+        let (wake, room) = (self.connection.wake(wanted), self.room_for_backlog());
+        let most = wake.look_every.min(room.look_every).min(most);
+        let woken = poll::either(&wake.descriptors, &room.descriptors, deadline.left(most));
         match woken.map_err(|error| Error::system(error, "waiting failed"))? {
             Woken::Signal => Ok(Some(Wait::Signal)),
             Woken::Ready | Woken::TimedOut => Ok(None),

@@ -65,6 +65,10 @@ kinds! {
     NoSuchPeer => "no_such_peer",
     /// A live or suspended peer holds the name.
     NameInUse => "name_in_use",
+    /// The peer is registered, but its process is gone, and with it everything that was sent to it.
+    PeerGone => "peer_gone",
+    /// The peer takes no connections, and has not opened one to us.
+    NotListening => "not_listening",
     /// The message is larger than a limit.
     TooLarge => "too_large",
     /// The call would have to wait, and was told not to.

@@ -4,6 +4,7 @@
 mod content;
 mod handed_back;
 mod id;
+mod origin;
 mod stamp;
 mod wire;
 
@@ -14,6 +15,7 @@ use serde_json::{Map, Value};
 pub use content::Content;
 pub(crate) use content::is_truthy;
 pub use id::MessageId;
+pub use origin::Origin;
 pub use stamp::Stamp;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -35,7 +37,7 @@ const OWN_KEYS: [&str; 7] = ["id", "from", "to", "content", "stamp", "stamp_ord"
 /// assert!(!message.is_terminate());
 /// # Ok::<(), ipc_manager::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Message {
     id: MessageId,
     stamp: Stamp,
@@ -45,6 +47,17 @@ pub struct Message {
     broadcast: Option<bool>,
     content: Content,
     extra: Map<String, Value>,
+    origin: Origin,
+}
+
+/// Where it came from is not part of what it says.
+impl PartialEq for Message {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { id, stamp, stamp_ord, from, to, broadcast, content, extra, origin: _ } = self;
+        *id == other.id
+            && (*stamp, *stamp_ord, *broadcast) == (other.stamp, other.stamp_ord, other.broadcast)
+            && (from, to, content, extra) == (&other.from, &other.to, &other.content, &other.extra)
+    }
 }
 
 impl Message {
@@ -72,10 +85,23 @@ impl Message {
         self.stamp_ord
     }
 
-    /// The sender. A claim, not a proof.
+    /// The sender. A claim, not a proof; see [`origin`](Message::origin).
     #[must_use]
     pub fn from(&self) -> &PeerName {
         &self.from
+    }
+
+    /// What the transport knows of who really sent it.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// Notes what the transport knows of who really sent it. For implementers of protocols.
+    #[must_use]
+    pub fn with_origin(mut self, origin: Origin) -> Self {
+        self.origin = origin;
+        self
     }
 
     /// The recipient; `None` only in a broadcast that was not addressed yet.
@@ -256,6 +282,7 @@ impl MessageBuilder {
             broadcast: self.broadcast,
             content,
             extra: self.extra,
+            origin: Origin::Unknown,
         })
     }
 }

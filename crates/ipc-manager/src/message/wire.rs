@@ -7,7 +7,7 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::{Content, Message, MessageId, Stamp, is_truthy};
+use super::{Content, Message, MessageId, Origin, Stamp, is_truthy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::json;
 use crate::limits::Limits;
@@ -97,7 +97,7 @@ impl Fields<'_> {
         // Negative and fractional ordinals sort as the nearest whole number that is allowed.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let stamp_ord = number(self.stamp_ord, "stamp_ord")?.unwrap_or(0.0) as u64;
-        Ok(Message { id, stamp, stamp_ord, from, to, broadcast, content, extra: self.extra })
+        Ok(Message { id, stamp, stamp_ord, from, to, broadcast, content, extra: self.extra, origin: Origin::Unknown })
     }
 }
 

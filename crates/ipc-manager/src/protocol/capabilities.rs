@@ -26,6 +26,9 @@ pub struct Capabilities {
     pub largest_payload: Option<usize>,
     /// Most unread messages of one mailbox, where the protocol itself has a limit. Beyond it sends would block.
     pub most_unread: Option<usize>,
+    /// Whether a message without room waits in the outbox of its sender, where that may not wait itself. Elsewhere it is
+    /// refused.
+    pub queues: bool,
     /// What an acknowledged message outlives.
     pub durability: Durability,
     /// Whether it is on a server that may ask for a user and a password.

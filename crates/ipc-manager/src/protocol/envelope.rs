@@ -40,6 +40,22 @@ impl<'a> Envelope<'a> {
         Ok(Self { message, to, serializer, limits, payload: OnceCell::new() })
     }
 
+    /// Puts a message in an envelope that was encoded before.
+    pub(crate) fn encoded(
+        message: &'a Message,
+        serializer: &'a dyn Serializer,
+        limits: &'a Limits,
+        payload: Option<Vec<u8>>,
+    ) -> Result<Self> {
+        let envelope = Self::new(message, serializer, limits)?;
+        Ok(Self { payload: payload.map_or_else(OnceCell::new, OnceCell::from), ..envelope })
+    }
+
+    /// The payload, if it was made.
+    pub(crate) fn into_payload(self) -> Option<Vec<u8>> {
+        self.payload.into_inner()
+    }
+
     /// The message.
     #[must_use]
     pub fn message(&self) -> &'a Message {

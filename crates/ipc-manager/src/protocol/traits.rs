@@ -80,10 +80,17 @@ pub trait Connection: Send + fmt::Debug {
     /// message is seen whole or not at all. If the process dies half-way, those with a receipt are stored, one more may
     /// be, and the rest are not.
     ///
+    /// Never waits for room. `would_block` with [`Stored::Maybe`](crate::Stored::Maybe) says that a part of the message
+    /// is out: to be delivered again, where it goes on from there, before any other message to its recipient.
+    ///
     /// # Errors
-    /// Of the first message without a receipt: `no_such_peer`, `too_large`, `would_block`, `store`, with
-    /// [`Stored`](crate::Stored) set where it is in doubt.
+    /// Of the first message without a receipt: `no_such_peer`, `peer_gone`, `not_listening`, `too_large`,
+    /// `would_block`, `store`, with [`Stored`](crate::Stored) set where it is in doubt.
     fn deliver(&mut self, envelopes: &[Envelope<'_>], receipts: &mut Vec<Receipt>) -> Result<()>;
+
+    /// What to wait for, after `would_block`, until a message to this recipient has room: descriptors that become
+    /// *writable*, or fail. Without any, trying again is all there is.
+    fn room(&self, to: &PeerName) -> Wake<'_>;
 
     /// Takes at most so many messages, and so many bytes where that leaves at least one, out of the mailbox. Damaged
     /// ones are set aside. Never waits. If the process dies half-way, only messages already in the inbox are lost.
@@ -283,6 +290,9 @@ pub enum Receipt {
     Stored,
     /// It was there already, under the same id: sent again, it arrives once and is counted once.
     AlreadyStored,
+    /// There was no room, so the client holds it back, in order; see [`drain_pending`](crate::Client::drain_pending).
+    /// Not sent yet, and not counted yet.
+    Queued,
 }
 
 impl fmt::Display for Receipt {
@@ -290,6 +300,7 @@ impl fmt::Display for Receipt {
         f.write_str(match self {
             Self::Delivered => "delivered",
             Self::Stored | Self::AlreadyStored => "stored",
+            Self::Queued => "queued",
         })
     }
 }

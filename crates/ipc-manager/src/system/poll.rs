@@ -18,7 +18,14 @@ pub(crate) enum Woken {
 
 /// Waits until a descriptor is readable, a signal handler ran, or the time is over.
 pub(crate) fn readable(descriptors: &[BorrowedFd<'_>], most: Duration) -> io::Result<Woken> {
-    let mut polled: Vec<_> = descriptors.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+    either(descriptors, &[], most)
+}
+
+/// Waits until a descriptor of the first is readable, or one of the second writable; or as [`readable`].
+pub(crate) fn either(readers: &[BorrowedFd<'_>], writers: &[BorrowedFd<'_>], most: Duration) -> io::Result<Woken> {
+    let mut polled = Vec::with_capacity(readers.len() + writers.len());
+    polled.extend(readers.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)));
+    polled.extend(writers.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::OUT)));
     let seconds = i64::try_from(most.as_secs()).unwrap_or(i64::MAX);
     let timeout = Timespec { tv_sec: seconds, tv_nsec: most.subsec_nanos().into() };
     match poll(&mut polled, Some(&timeout)) {

@@ -29,6 +29,8 @@ pub(crate) enum Interest {
     Messages,
     /// Anything that comes, goes or is renamed.
     Entries,
+    /// The end of the directory itself.
+    Removal,
 }
 
 /// One watcher's own wake-up: another thread may drain the event that was for it.
@@ -111,6 +113,7 @@ mod linux {
         let Some(name) = name.map(CStr::to_bytes) else { return true };
         match interest {
             Interest::Messages => name.ends_with(b".ready"),
+            Interest::Removal => false,
             // Taking a name makes many files, and all who watch would look at all peers for each.
             Interest::Entries => match name.strip_prefix(b".") {
                 Some(own) => own.starts_with(b"live-") && event.contains(ReadFlags::DELETE),
@@ -145,6 +148,7 @@ mod linux {
                 | WatchFlags::ONLYDIR;
             let flags = match interest {
                 Interest::Messages => arrivals,
+                Interest::Removal => WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF | WatchFlags::ONLYDIR,
                 Interest::Entries => arrivals | WatchFlags::DELETE | WatchFlags::MOVED_FROM,
             };
             // Two watches on one directory are one to the kernel: each adds its flags.

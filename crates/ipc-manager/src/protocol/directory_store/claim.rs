@@ -35,7 +35,7 @@ pub(in crate::protocol) fn take(
     serializer: &dyn Serializer,
     make: impl FnOnce(&Store, &OsStr) -> std::io::Result<()>,
 ) -> Result<Claimed> {
-    let disk = disk_name(&store.kind, name).map_err(|error| store.place(error))?;
+    let disk = disk_name(store, name).map_err(|error| store.place(error))?;
     let _section = store.enter()?;
     let held = store.state(&disk)?;
     let stats = earlier_stats(store, &disk, serializer);
@@ -47,7 +47,7 @@ pub(in crate::protocol) fn take(
         Mode::Reconnect => {
             may_continue(store, name, held.as_ref())?;
             let was_suspended_until = store.read_suspend(&disk)?;
-            let life = continue_entry(store, &disk, held.as_ref())?;
+            let life = continue_entry(store, &disk, held.as_ref(), make)?;
             Ok(Claimed { disk, life, stats, discarded: 0, was_suspended_until })
         }
         Mode::Connect => {
@@ -139,12 +139,21 @@ fn write_name(store: &Store, name: &PeerName, disk: &OsStr) -> Result<()> {
     store.write_sidecar(disk, Sidecar::Name, files::name_bytes(name.as_str()).as_encoded_bytes())
 }
 
-fn continue_entry(store: &Store, disk: &OsStr, held: Option<&EntryState>) -> Result<LifeLock> {
+fn continue_entry(
+    store: &Store,
+    disk: &OsStr,
+    held: Option<&EntryState>,
+    make: impl FnOnce(&Store, &OsStr) -> std::io::Result<()>,
+) -> Result<LifeLock> {
     // The old pid first: beside the new lock it would be taken for that of somebody who knows no locks.
     store.remove_sidecar(disk, Sidecar::Pid)?;
     let life = publish_life(store, disk)?;
-    let moved = held.filter(|held| held.entry != disk);
+    let moved = held.filter(|held| held.entry != disk && store.kind.keeps_mailbox);
     let continued = match moved {
+        // The door to a mailbox that is gone is replaced by one to a new mailbox.
+        None if !store.kind.keeps_mailbox => (store.kind.discard)(store.dir(), disk)
+            .and_then(|_| make(store, disk))
+            .map_err(|error| store.failed(disk, "the entry cannot be made anew", error)),
         // Its holder died on the way out: the mailbox gets its name back.
         Some(held) => files::rename(store.dir(), &held.entry, disk)
             .map_err(|error| store.failed(&held.entry, "the mailbox cannot be taken back", error)),

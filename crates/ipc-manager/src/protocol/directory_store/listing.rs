@@ -69,10 +69,9 @@ impl Listing {
 
     fn record(&self, name: PeerName, disk: &OsStr) -> Result<Option<PeerRecord>> {
         let Some(entry) = self.store.state(disk)? else { return Ok(None) };
-        let counts = self.own.is_none();
-        let unread = counts.then(|| {
+        let unread = self.store.kind.unread.filter(|_| self.own.is_none()).map(|unread| {
             let put_back = self.store.read_resume(disk).ok().flatten().map_or(0, |resumed| resumed.payloads.len());
-            (self.store.kind.unread)(self.store.dir(), &entry.entry) + put_back as u64
+            unread(self.store.dir(), &entry.entry) + put_back as u64
         });
         let since = entry.pid.and_then(|_| self.store.pid_written(disk));
         Ok(Some(PeerRecord { name, pid: entry.pid, since, state: entry.state, unread }))
@@ -100,7 +99,7 @@ impl Directory for Listing {
     fn peer(&mut self, name: &PeerName) -> Result<Option<PeerRecord>> {
         self.take_note();
         // A name that does not fit on disk belongs to nobody.
-        let Ok(disk) = disk_name(&self.store.kind, name) else { return Ok(None) };
+        let Ok(disk) = disk_name(&self.store, name) else { return Ok(None) };
         let record = self.record(name.clone(), &disk)?;
         if record.is_none() && self.store.is_gone() {
             return Err(self.store.removed());
@@ -132,7 +131,7 @@ impl Directory for Listing {
     }
 
     fn save_stats(&mut self, name: &PeerName, stats: &Stats) -> Result<()> {
-        let disk = disk_name(&self.store.kind, name)?;
+        let disk = disk_name(&self.store, name)?;
         self.store.write_stats(&disk, stats, &*self.serializer)
     }
 

@@ -5,6 +5,7 @@
 mod claim;
 mod listing;
 mod owner;
+mod seat;
 mod sidecars;
 mod state;
 
@@ -19,6 +20,7 @@ use sha2::{Digest, Sha256};
 pub(super) use claim::{Claimed, give_up, keep_for_later, take};
 pub(super) use listing::Listing;
 pub(super) use owner::{create, destroy, hold};
+pub(super) use seat::Seat;
 pub(super) use sidecars::Sidecar;
 pub(super) use state::{EntryState, Holding};
 
@@ -36,12 +38,15 @@ const SECTION_DEADLINE: Duration = Duration::from_secs(5);
 pub(super) struct Kind {
     /// The protocol's short name, for errors.
     pub(super) protocol: &'static str,
-    /// Longest name that stands on disk as it is.
-    pub(super) max_name: usize,
+    /// Longest name that stands on disk as it is, in bytes, for a store at this route.
+    pub(super) max_name: fn(&Route) -> usize,
+    /// Whether an entry is the mailbox itself, so that it outlives its holder. Else it is the door to a mailbox in the
+    /// kernel: it is made anew for whoever continues the name, and nobody is ever suspended.
+    pub(super) keeps_mailbox: bool,
     /// Whether what stands under a name can be an entry.
     pub(super) is_entry: fn(&Stat) -> bool,
-    /// How many messages wait in an entry.
-    pub(super) unread: fn(BorrowedFd<'_>, &OsStr) -> u64,
+    /// How many messages wait in an entry, where that can be told from outside.
+    pub(super) unread: Option<fn(BorrowedFd<'_>, &OsStr) -> u64>,
     /// Whether an entry holds nothing but what this protocol puts there, so that it can be nobody else's.
     pub(super) is_intact: fn(BorrowedFd<'_>, &OsStr) -> bool,
     /// Removes an entry for good, and says how many messages went with it.
@@ -152,21 +157,25 @@ fn open_failed(path: &Path, error: std::io::Error) -> Error {
 
 /// The name under which an entry stands on disk: the name itself where it is short and harmless, else `h-` and the
 /// first 40 hex digits of its SHA-256.
-pub(super) fn disk_name(kind: &Kind, name: &PeerName) -> Result<OsString> {
+pub(super) fn disk_name(store: &Store, name: &PeerName) -> Result<OsString> {
+    disk_name_within((store.kind.max_name)(&store.route), name)
+}
+
+/// [`disk_name`] where the longest name is known.
+fn disk_name_within(max_name: usize, name: &PeerName) -> Result<OsString> {
     let bytes = files::name_bytes(name.as_str());
     let harmless = |byte: &u8| !matches!(byte, 0..=0x1F | b'/' | b'\\');
     let raw = bytes.as_encoded_bytes();
-    if raw.len() <= kind.max_name && raw.iter().all(harmless) && !raw.starts_with(b"h-") {
+    if raw.len() <= max_name && raw.iter().all(harmless) && !raw.starts_with(b"h-") {
         return Ok(bytes);
     }
     let digest = Sha256::digest(raw);
     let hex: String = digest.iter().take(20).map(|byte| format!("{byte:02x}")).collect();
     let hashed = format!("h-{hex}");
-    if hashed.len() > kind.max_name {
+    if hashed.len() > max_name {
         let detail = format!(
-            "the name does not fit: its short form has {} bytes, and the route leaves room for {}",
+            "the name does not fit: its short form has {} bytes, and the route leaves room for {max_name}",
             hashed.len(),
-            kind.max_name
         );
         return Err(Error::new(ErrorKind::InvalidName, detail).about_peer(name.as_str()));
     }

@@ -84,7 +84,7 @@ impl Store {
     /// Suspended, being made, or left half-made; `None` for what is nobody's entry.
     fn state_without_pid(&self, disk: &OsStr) -> Result<Option<PeerState>> {
         let until = self.read_suspend(disk)?;
-        if until.is_some() || self.has_sidecar(disk, Sidecar::Stats)? {
+        if self.kind.keeps_mailbox && (until.is_some() || self.has_sidecar(disk, Sidecar::Stats)?) {
             return Ok(Some(PeerState::Suspended { until }));
         }
         if !self.may_remove(disk) {

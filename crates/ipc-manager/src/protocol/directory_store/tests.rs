@@ -4,16 +4,22 @@ use super::*;
 
 const KIND: Kind = Kind {
     protocol: "Test",
-    max_name: 200,
+    max_name: |_| 200,
+    keeps_mailbox: true,
     is_entry: files::is_directory,
-    unread: |_, _| 0,
+    unread: None,
     is_intact: |_, _| true,
     discard: |_, _| Ok(0),
 };
 
 #[test]
 fn fs_08_names_on_disk() {
-    let on_disk = |name: &str| disk_name(&KIND, &PeerName::foreign(name).unwrap()).unwrap().into_string().unwrap();
+    let on_disk = |name: &str| {
+        disk_name_within((KIND.max_name)(&Route::new("/x").unwrap()), &PeerName::foreign(name).unwrap())
+            .unwrap()
+            .into_string()
+            .unwrap()
+    };
     assert_eq!(on_disk("short"), "short");
     assert_eq!(on_disk(&"a".repeat(200)), "a".repeat(200));
     assert_eq!(on_disk(&"a".repeat(201)), "h-a92efd82109373e58f9a2056dee01e807e216ce6");
@@ -24,10 +30,9 @@ fn fs_08_names_on_disk() {
 
 #[test]
 fn a_short_form_that_does_not_fit_is_an_error() {
-    let kind = Kind { max_name: 41, ..KIND };
     let fits = PeerName::foreign(&"n".repeat(41)).unwrap();
-    assert!(disk_name(&kind, &fits).is_ok());
-    let error = disk_name(&kind, &PeerName::foreign(&"n".repeat(42)).unwrap()).unwrap_err();
+    assert!(disk_name_within(41, &fits).is_ok());
+    let error = disk_name_within(41, &PeerName::foreign(&"n".repeat(42)).unwrap()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidName);
     assert!(error.to_string().contains("41"), "{error}");
 }

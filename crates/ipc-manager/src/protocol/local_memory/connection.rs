@@ -22,6 +22,8 @@ use crate::stats::Stats;
 use crate::system::bell::Bell;
 use crate::system::process::own_pid;
 
+/// How often to look for room, which nothing tells of.
+const POLL_ROOM: Duration = Duration::from_millis(20);
 /// Looking all the same; a ring cannot be lost here.
 const LOOK_ALL_THE_SAME: Duration = Duration::from_secs(15);
 
@@ -147,6 +149,10 @@ impl Connection for LocalMemoryConnection {
             })?);
         }
         Ok(())
+    }
+
+    fn room(&self, _: &PeerName) -> Wake<'_> {
+        Wake { descriptors: vec![], look_every: POLL_ROOM }
     }
 
     fn collect(&mut self, most: usize, bytes: usize, inbox: &mut Inbox) -> Result<()> {

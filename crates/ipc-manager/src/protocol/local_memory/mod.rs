@@ -39,6 +39,7 @@ impl Protocol for LocalMemory {
             observable: true,
             largest_payload: Some(LARGEST),
             most_unread: Some(MOST_UNREAD),
+            queues: false,
             durability: Durability::Process,
             credentials: false,
             wait: WaitMechanism::Descriptor,

@@ -23,6 +23,8 @@ use crate::system::lock::LifeLock;
 use crate::system::watch::{Interest, Watch};
 use crate::system::{Deadline, poll};
 
+/// How often to look for room, which nothing tells of.
+const POLL_ROOM: Duration = Duration::from_millis(20);
 /// How often to look where the kernel tells of messages: only for the case that something else wrote past it.
 const LOOK_ALL_THE_SAME: Duration = Duration::from_secs(15);
 /// How often to look where nothing tells.
@@ -224,6 +226,10 @@ impl Connection for MessageFilesConnection {
             receipts.push(self.outgoing.store(envelope)?);
         }
         Ok(())
+    }
+
+    fn room(&self, _: &PeerName) -> Wake<'_> {
+        Wake { descriptors: vec![], look_every: POLL_ROOM }
     }
 
     fn collect(&mut self, most: usize, bytes: usize, inbox: &mut Inbox) -> Result<()> {

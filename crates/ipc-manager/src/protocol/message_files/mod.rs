@@ -26,9 +26,10 @@ const NAME: &str = "MessageFiles";
 
 const KIND: Kind = Kind {
     protocol: NAME,
-    max_name: 200,
+    max_name: |_| 200,
+    keeps_mailbox: true,
     is_entry: files::is_directory,
-    unread: layout::unread,
+    unread: Some(layout::unread),
     is_intact: removal::is_intact,
     discard: removal::discard,
 };
@@ -50,6 +51,7 @@ impl Protocol for MessageFiles {
             observable: true,
             largest_payload: None,
             most_unread: None,
+            queues: false,
             durability: Durability::Power,
             credentials: false,
             wait: WaitMechanism::Inotify,

@@ -44,7 +44,7 @@ impl Outgoing {
     fn put(&mut self, envelope: &Envelope<'_>) -> Result<Receipt> {
         let to = envelope.to();
         let payload = envelope.payload()?;
-        let disk = disk_name(&self.store.kind, to)?;
+        let disk = disk_name(&self.store, to)?;
         if is_reserved(&disk) {
             return Err(no_such_peer());
         }

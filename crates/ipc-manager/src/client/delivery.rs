@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Getting messages out, written once for all protocols: in order, waiting for room or holding back what has none.
+
+use std::time::Duration;
+
+use super::Client;
+use super::outbox::Parcel;
+use crate::error::{Error, ErrorKind, Result, Stored};
+use crate::message::Message;
+use crate::name::PeerName;
+use crate::protocol::{Envelope, Receipt, Wake};
+use crate::system::poll::{self, Woken};
+use crate::system::{Backoff, Deadline};
+
+/// First and longest pause between two attempts where nothing tells of room.
+const ROOM_PAUSES: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(20));
+/// How often to try again where descriptors tell of room.
+const TRY_ALL_THE_SAME: Duration = Duration::from_secs(1);
+/// After so many attempts in vain the word of descriptors is no longer taken for room: others may be faster each time.
+const TRUSTED_ATTEMPTS: u32 = 8;
+/// Most messages of a backlog that are handed to the protocol at once.
+const DRAIN_BATCH: usize = 256;
+/// Most errors of messages that were held back that are kept for whoever asks.
+const MOST_UNSENT: usize = 10_000;
+
+impl Client {
+    /// How many messages this client holds back for lack of room.
+    #[must_use]
+    pub fn pending_sends(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// How many messages this client holds back for one peer.
+    ///
+    /// # Errors
+    /// [`InvalidName`](ErrorKind::InvalidName) if nobody can have that name.
+    pub fn pending_sends_to(&self, peer: &str) -> Result<usize> {
+        Ok(self.outbox.count_to(&PeerName::foreign(peer)?))
+    }
+
+    /// Whether this client holds back any message.
+    #[must_use]
+    pub fn has_pending_sends(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    /// Sends what is held back as far as there is room now; returns how many messages that finished. What cannot be sent
+    /// at all any more is in [`take_unsent`](Client::take_unsent).
+    ///
+    /// # Errors
+    /// [`Disconnected`](ErrorKind::Disconnected), [`WrongProcess`](ErrorKind::WrongProcess).
+    pub fn drain_pending(&mut self) -> Result<usize> {
+        self.checked("drain_pending")?;
+        Ok(self.drain())
+    }
+
+    /// What became of messages that were held back and then could not be sent, since last asked: each an error that
+    /// hands its message back.
+    #[must_use]
+    pub fn take_unsent(&mut self) -> Vec<Error> {
+        std::mem::take(&mut self.unsent)
+    }
+
+    /// Whether a message to this peer would find room now, as far as can be told without sending it.
+    ///
+    /// # Errors
+    /// [`InvalidName`](ErrorKind::InvalidName) if nobody can have that name,
+    /// [`Disconnected`](ErrorKind::Disconnected), [`WrongProcess`](ErrorKind::WrongProcess).
+    pub fn can_send_to(&self, peer: &str) -> Result<bool> {
+        self.check("can_send_to")?;
+        let peer = PeerName::foreign(peer).map_err(|error| error.during("can_send_to"))?;
+        if self.outbox.count_to(&peer) > 0 {
+            return Ok(false);
+        }
+        let room = self.connection.room(&peer);
+        Ok(room.descriptors.is_empty()
+            || poll::either(&[], &room.descriptors, Duration::ZERO).is_ok_and(|woken| woken == Woken::Ready))
+    }
+
+    /// What to wait for in an event loop of one's own until there may be room for what is held back: descriptors that
+    /// become *writable*. [`drain_pending`](Client::drain_pending) is to be called then. Nothing where nothing is held
+    /// back.
+    ///
+    /// # Errors
+    /// [`Disconnected`](ErrorKind::Disconnected), [`WrongProcess`](ErrorKind::WrongProcess).
+    pub fn wake_for_room(&self) -> Result<Wake<'_>> {
+        self.check("wake_for_room")?;
+        Ok(self.room_for_backlog())
+    }
+
+    pub(super) fn room_for_backlog(&self) -> Wake<'_> {
+        let mut wake = Wake { descriptors: vec![], look_every: Duration::MAX };
+        for peer in self.outbox.recipients() {
+            let room = self.connection.room(peer);
+            wake.look_every = wake.look_every.min(room.look_every);
+            wake.descriptors.extend(room.descriptors);
+        }
+        wake
+    }
+
+    pub(super) fn send_one(
+        &mut self,
+        operation: &'static str,
+        message: Message,
+        deadline: Option<Deadline>,
+    ) -> Result<Receipt> {
+        let receipts = self.deliver(operation, vec![message], deadline)?;
+        // One message without an error has one receipt; an empty list would break the contract of `deliver`.
+        receipts.first().copied().ok_or_else(|| Error::new(ErrorKind::Store, "the protocol gave no receipt"))
+    }
+
+    /// Stores messages in order; without a deadline what has no room is held back or refused at once.
+    pub(super) fn deliver(
+        &mut self,
+        operation: &'static str,
+        messages: Vec<Message>,
+        deadline: Option<Deadline>,
+    ) -> Result<Vec<Receipt>> {
+        let mut messages: Vec<Message> = messages.into_iter().map(|message| message.sent_by(&self.name)).collect();
+        let mut receipts = Vec::with_capacity(messages.len());
+        let sent = self.checked(operation).and_then(|client| match deadline {
+            Some(deadline) => client.store_all(&messages, deadline, &mut receipts),
+            None => client.store_or_hold_back(&messages, &mut receipts),
+        });
+        self.count_sent(messages.iter().zip(&receipts));
+        match sent {
+            Ok(()) => Ok(receipts),
+            Err(error) => Err(error.during(operation).with_messages(messages.split_off(receipts.len()))),
+        }
+    }
+
+    fn count_sent<'a>(&self, sent: impl Iterator<Item = (&'a Message, &'a Receipt)>) {
+        self.registered.count(|stats| {
+            for (message, receipt) in sent {
+                if !matches!(receipt, Receipt::AlreadyStored | Receipt::Queued) {
+                    stats.count_sent(message.to().map_or("", PeerName::as_str));
+                }
+            }
+        });
+    }
+
+    /// Stores messages in order, waiting for room until the deadline. What was held back for the same recipients goes
+    /// first.
+    fn store_all(&mut self, messages: &[Message], deadline: Deadline, receipts: &mut Vec<Receipt>) -> Result<()> {
+        if !self.outbox.is_empty() {
+            for message in messages {
+                self.flush_to(message, deadline)?;
+            }
+        }
+        let mut payloads = vec![None; messages.len()];
+        let stored = self.attempt(messages, &mut payloads, Some(deadline), receipts);
+        if let Err(error) = &stored
+            && error.kind() == ErrorKind::Timeout
+            && error.stored() == Some(Stored::Maybe)
+        {
+            // A part of it is out. Whatever comes next to that peer comes after the rest of it.
+            self.hold_back(&messages[receipts.len()], payloads.swap_remove(receipts.len()));
+        }
+        stored
+    }
+
+    /// Waits until what was held back for a message's recipient is out.
+    fn flush_to(&mut self, message: &Message, deadline: Deadline) -> Result<()> {
+        let Some(to) = message.to().cloned() else { return Ok(()) };
+        let mut pauses = Pauses::new();
+        loop {
+            let before = self.outbox.count_to(&to);
+            if before == 0 {
+                return Ok(());
+            }
+            pauses.attempted(self.drain_to(&to) > 0);
+            if self.outbox.count_to(&to) == 0 {
+                return Ok(());
+            }
+            if deadline.has_passed() {
+                let detail = format!("there was no room in time; {before} earlier messages are held back");
+                let error = Error::new(ErrorKind::Timeout, detail).about_peer(to.as_str());
+                return Err(error.about_message(message.id().as_str()).with_stored(Stored::No));
+            }
+            self.wait_for_room(&to, deadline, &mut pauses)?;
+        }
+    }
+
+    /// Stores messages in order without waiting; what has no room is held back where the protocol says so.
+    fn store_or_hold_back(&mut self, messages: &[Message], receipts: &mut Vec<Receipt>) -> Result<()> {
+        if !self.capabilities.queues {
+            return self.attempt(messages, &mut vec![None; messages.len()], None, receipts);
+        }
+        let begun = receipts.len();
+        while let Some(rest) = messages.get(receipts.len() - begun..).filter(|rest| !rest.is_empty()) {
+            let waits =
+                |client: &Self, message: &Message| message.to().is_some_and(|to| client.outbox.count_to(to) > 0);
+            if waits(self, &rest[0])
+                && let Some(to) = rest[0].to().cloned()
+            {
+                self.drain_to(&to);
+            }
+            let run = rest.iter().take_while(|message| !waits(self, message)).count();
+            let mut payloads = vec![None; run.max(1)];
+            let stored = match run {
+                0 => Err(Error::new(ErrorKind::WouldBlock, "earlier messages to this peer wait for room")),
+                _ => self.attempt(&rest[..run], &mut payloads, None, receipts),
+            };
+            match stored {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let next = receipts.len() - begun;
+                    let message = &messages[next];
+                    let has_begun = error.stored() == Some(Stored::Maybe);
+                    if !has_begun && !self.outbox.has_room(message, &self.limits) {
+                        return Err(error.about_message(message.id().as_str()).with_stored(Stored::No));
+                    }
+                    let payload = payloads.swap_remove(next.saturating_sub(messages.len() - rest.len()));
+                    self.hold_back(message, payload);
+                    receipts.push(Receipt::Queued);
+                }
+                stored => stored?,
+            }
+        }
+        Ok(())
+    }
+
+    fn hold_back(&mut self, message: &Message, payload: Option<Vec<u8>>) {
+        if let Some(to) = message.to().cloned() {
+            self.outbox.push(to, Parcel { message: message.clone(), payload });
+        }
+    }
+
+    /// Sends what is held back, to all recipients, as far as there is room.
+    pub(super) fn drain(&mut self) -> usize {
+        let recipients: Vec<PeerName> = self.outbox.recipients().cloned().collect();
+        recipients.iter().map(|to| self.drain_to(to)).sum()
+    }
+
+    /// Sends what is held back for one recipient as far as there is room; returns how many messages that finished.
+    fn drain_to(&mut self, to: &PeerName) -> usize {
+        let mut parcels = self.outbox.take(to);
+        let mut finished = 0;
+        while !parcels.is_empty() {
+            let count = parcels.len().min(DRAIN_BATCH);
+            let (messages, mut payloads): (Vec<_>, Vec<_>) =
+                parcels.drain(..count).map(|parcel| (parcel.message, parcel.payload)).unzip();
+            let mut receipts = Vec::with_capacity(count);
+            let stored = self.attempt(&messages, &mut payloads, None, &mut receipts);
+            self.count_sent(messages.iter().zip(&receipts));
+            finished += receipts.len();
+            let mut rest = messages.into_iter().zip(payloads).skip(receipts.len());
+            let blocked = match stored {
+                Ok(()) => false,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => true,
+                Err(error) => {
+                    let failed = rest.next().map(|(message, _)| message).into_iter().collect();
+                    self.note_unsent(error.during("drain_pending").with_messages(failed));
+                    false
+                }
+            };
+            for (message, payload) in rest.rev() {
+                parcels.push_front(Parcel { message, payload });
+            }
+            if blocked {
+                break;
+            }
+        }
+        self.outbox.restore(to, parcels);
+        finished
+    }
+
+    fn note_unsent(&mut self, error: Error) {
+        log::warn!("{}: a message that was held back was not sent: {error}", self.name);
+        if self.unsent.len() < MOST_UNSENT {
+            self.unsent.push(error);
+        }
+    }
+
+    /// Sends what is held back until all is out or the deadline passes; what is not out then is given up. Returns the
+    /// messages given up, which are in the list of what was not sent, too.
+    pub(super) fn drain_or_give_up(&mut self, deadline: Deadline) -> Vec<Message> {
+        let mut pauses = Backoff::new(ROOM_PAUSES.0, ROOM_PAUSES.1);
+        while !self.outbox.is_empty() && !deadline.has_passed() {
+            if self.drain() == 0 && !self.outbox.is_empty() {
+                let room = self.room_for_backlog();
+                let most = if room.descriptors.is_empty() { pauses.next() } else { TRY_ALL_THE_SAME };
+                let _ = poll::either(&[], &room.descriptors, deadline.left(most));
+            }
+        }
+        let recipients: Vec<PeerName> = self.outbox.recipients().cloned().collect();
+        let mut given_up = Vec::new();
+        for to in recipients {
+            for parcel in self.outbox.take(&to) {
+                let error = Error::new(ErrorKind::Timeout, "there was no room until this client left");
+                let error = error.about_peer(to.as_str()).about_message(parcel.message.id().as_str());
+                self.note_unsent(error.during("disconnect").with_messages(vec![parcel.message.clone()]));
+                given_up.push(parcel.message);
+            }
+        }
+        given_up
+    }
+
+    /// Delivers what has no receipt yet, again and again while there is no room and time is left.
+    fn attempt(
+        &mut self,
+        messages: &[Message],
+        payloads: &mut [Option<Vec<u8>>],
+        deadline: Option<Deadline>,
+        receipts: &mut Vec<Receipt>,
+    ) -> Result<()> {
+        let (serializer, limits) = (std::sync::Arc::clone(&self.serializer), self.limits.clone());
+        let mut envelopes = Vec::with_capacity(messages.len());
+        for (message, payload) in messages.iter().zip(payloads.iter_mut()) {
+            envelopes.push(Envelope::encoded(message, &*serializer, &limits, payload.take())?);
+        }
+        let begun = receipts.len();
+        let mut pauses = Pauses::new();
+        let delivered = loop {
+            let done = receipts.len() - begun;
+            match (self.connection.deliver(&envelopes[done..], receipts), deadline) {
+                (Err(error), Some(deadline)) if error.kind() == ErrorKind::WouldBlock => {
+                    if deadline.has_passed() {
+                        break Err(error.with_kind(ErrorKind::Timeout));
+                    }
+                    pauses.attempted(receipts.len() - begun > done);
+                    let to = envelopes[receipts.len() - begun].to();
+                    self.wait_for_room(to, deadline, &mut pauses)?;
+                }
+                (delivered, _) => break delivered,
+            }
+        };
+        for (payload, envelope) in payloads.iter_mut().zip(envelopes) {
+            *payload = envelope.into_payload();
+        }
+        delivered
+    }
+
+    /// Sleeps until a recipient may have room: told by descriptors where there are any.
+    fn wait_for_room(&self, to: &PeerName, deadline: Deadline, pauses: &mut Pauses) -> Result<()> {
+        let room = self.connection.room(to);
+        let slept = if room.descriptors.is_empty() || pauses.in_vain > TRUSTED_ATTEMPTS {
+            poll::either(&[], &[], deadline.left(pauses.growing.next()))
+        } else {
+            poll::either(&[], &room.descriptors, deadline.left(TRY_ALL_THE_SAME))
+        };
+        slept.map(drop).map_err(|error| Error::system(error, "waiting for room failed"))
+    }
+}
+
+/// How long to wait between attempts, as they go.
+struct Pauses {
+    growing: Backoff,
+    in_vain: u32,
+}
+
+impl Pauses {
+    fn new() -> Self {
+        Self { growing: Backoff::new(ROOM_PAUSES.0, ROOM_PAUSES.1), in_vain: 0 }
+    }
+
+    fn attempted(&mut self, is_moving: bool) {
+        if is_moving {
+            *self = Self::new();
+        } else {
+            self.in_vain += 1;
+        }
+    }
+}
