@@ -24,7 +24,11 @@ use ipc_manager_testkit::{Sandbox, Subject, Suite};
 
 /// Each protocol, and where a fresh bus of it is made.
 fn subjects() -> Vec<Subject> {
-    vec![Subject::new("MessageFiles").with_route(|dir| dir.join("bus")), Subject::new("LocalMemory")]
+    vec![
+        Subject::new("SQLite").with_route(|dir| dir.join("bus.sqlite")),
+        Subject::new("MessageFiles").with_route(|dir| dir.join("bus")),
+        Subject::new("LocalMemory"),
+    ]
 }
 
 fn main() -> ExitCode {

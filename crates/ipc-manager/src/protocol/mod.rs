@@ -8,9 +8,12 @@ mod inbox;
 mod registry;
 mod traits;
 
+mod beside;
 mod directory_store;
 mod local_memory;
 mod message_files;
+#[cfg(feature = "sqlite")]
+mod sql;
 
 use std::sync::Arc;
 
@@ -26,5 +29,10 @@ pub use traits::{
 
 /// Every built-in protocol, in the order in which `spawn` tries them.
 fn standard() -> Vec<Arc<dyn Protocol>> {
-    vec![Arc::new(message_files::MessageFiles), Arc::new(local_memory::LocalMemory)]
+    vec![
+        #[cfg(feature = "sqlite")]
+        Arc::new(sql::sqlite::Sqlite),
+        Arc::new(message_files::MessageFiles),
+        Arc::new(local_memory::LocalMemory),
+    ]
 }

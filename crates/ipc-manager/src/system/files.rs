@@ -42,6 +42,13 @@ pub(crate) fn stat_at(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<St
     }
 }
 
+/// Whether what is under a name has not changed for so many seconds; no if there is nothing.
+pub(crate) fn is_older(dir: BorrowedFd<'_>, name: &OsStr, seconds: u64) -> bool {
+    let Ok(Some(stat)) = stat_at(dir, name) else { return false };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+    u64::try_from(stat.st_ctime).is_ok_and(|changed| now.saturating_sub(changed) > seconds)
+}
+
 pub(crate) fn is_directory(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::Directory
 }

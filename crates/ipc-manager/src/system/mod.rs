@@ -4,6 +4,7 @@
 
 pub(crate) mod bell;
 mod deadline;
+pub(crate) mod doorbell;
 pub(crate) mod files;
 pub(crate) mod lock;
 pub(crate) mod poll;
