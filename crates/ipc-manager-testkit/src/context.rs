@@ -46,6 +46,12 @@ impl<'a> Context<'a> {
         count.min(self.capabilities().most_unread.unwrap_or(usize::MAX))
     }
 
+    /// So many messages, or fewer where each costs as much as all that wait.
+    #[must_use]
+    pub fn load(&self, count: usize) -> usize {
+        if self.subject.is_rewriting() { count / 10 } else { count }
+    }
+
     /// Prepares an owner of a fresh bus: unguarded, in the test's directory.
     #[must_use]
     pub fn owner(&self) -> SpawnBuilder {

@@ -19,6 +19,7 @@ pub struct Subject {
     protocol: String,
     registry: fn() -> Registry,
     route: Option<fn(&Path) -> PathBuf>,
+    rewrites: bool,
 }
 
 impl Subject {
@@ -26,7 +27,27 @@ impl Subject {
     /// a route.
     #[must_use]
     pub fn new(protocol: &str) -> Self {
-        Self { name: snake_case(protocol), protocol: protocol.to_owned(), registry: Registry::standard, route: None }
+        Self {
+            name: snake_case(protocol),
+            protocol: protocol.to_owned(),
+            registry: Registry::standard,
+            route: None,
+            rewrites: false,
+        }
+    }
+
+    /// Says that each operation writes the whole store anew, so that thousands of waiting messages cost a test too much
+    /// time.
+    #[must_use]
+    pub fn rewriting(mut self) -> Self {
+        self.rewrites = true;
+        self
+    }
+
+    /// Whether each operation writes the whole store anew.
+    #[must_use]
+    pub fn is_rewriting(&self) -> bool {
+        self.rewrites
     }
 
     /// Uses another registry than the standard one, as a protocol outside the crate needs.

@@ -27,6 +27,7 @@ fn subjects() -> Vec<Subject> {
     vec![
         Subject::new("SQLite").with_route(|dir| dir.join("bus.sqlite")),
         Subject::new("MessageFiles").with_route(|dir| dir.join("bus")),
+        Subject::new("JSONFile").with_route(|dir| dir.join("bus.json")).rewriting(),
         Subject::new("LocalMemory"),
     ]
 }

@@ -163,6 +163,18 @@ impl Message {
         self
     }
 
+    /// The same message with a field of a protocol's.
+    pub(crate) fn with_extra(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.extra.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// The same message without a field of a protocol's, and what that was.
+    pub(crate) fn without_extra(mut self, key: &str) -> (Self, Option<Value>) {
+        let value = self.extra.remove(key);
+        (self, value)
+    }
+
     pub(crate) fn addressed_to(mut self, to: PeerName) -> Self {
         self.to = Some(to);
         self

@@ -10,6 +10,7 @@ mod traits;
 
 mod beside;
 mod directory_store;
+mod json_file;
 mod local_memory;
 mod message_files;
 #[cfg(feature = "sqlite")]
@@ -33,6 +34,7 @@ fn standard() -> Vec<Arc<dyn Protocol>> {
         #[cfg(feature = "sqlite")]
         Arc::new(sql::sqlite::Sqlite),
         Arc::new(message_files::MessageFiles),
+        Arc::new(json_file::JsonFile),
         Arc::new(local_memory::LocalMemory),
     ]
 }

@@ -79,6 +79,16 @@ impl Beside {
         Doorbell::prepare(&self.porch).inspect_err(|error| log::warn!("no doorbell, so this peer polls: {error}")).ok()
     }
 
+    /// Keeps what is no message, for whoever wants to look at it; up to a number of them. Returns where.
+    pub(super) fn keep_damaged(&self, content: &[u8]) -> Option<PathBuf> {
+        const MOST: usize = 100;
+        let is_kept = |name: &std::ffi::OsString| name.as_encoded_bytes().ends_with(b".bad");
+        let kept = files::names(self.dir()).ok()?.iter().filter(|name| is_kept(name)).count();
+        let name = format!(".{}.bad", files::random_suffix());
+        let keep = || files::create_whole(self.dir(), OsStr::new(&name), content, files::Sync::Kernel).ok();
+        (kept < MOST).then(keep).flatten().map(|()| self.porch.path().join(&name))
+    }
+
     fn dir(&self) -> std::os::fd::BorrowedFd<'_> {
         self.porch.dir()
     }

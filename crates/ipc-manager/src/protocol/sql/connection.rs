@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One peer on a bus in a database.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::listing::Listing;
 use super::mailbox;
