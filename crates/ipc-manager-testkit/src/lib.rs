@@ -33,6 +33,7 @@ mod puppet;
 mod removal;
 mod sandbox;
 mod seen;
+pub mod servers;
 mod subject;
 mod suite;
 mod tally;
