@@ -49,10 +49,16 @@ pub enum Need {
     NotObservable,
     /// An acknowledged message outlives every process on the bus.
     OutlivesProcesses,
-    /// A mailbox has a limit of the protocol's own.
+    /// Acknowledged messages go with the process that is to read them.
+    GoesWithProcess,
+    /// A mailbox has a limit of the protocol's own, in messages, and what is past it is refused.
     BoundedMailbox,
     /// A mailbox holds as many messages as the disk does.
     UnboundedMailbox,
+    /// What finds no room waits in the outbox of its sender.
+    Queues,
+    /// Nothing ever waits in the outbox of its sender.
+    NeverQueues,
     /// A payload has a limit of the protocol's own.
     BoundedPayload,
     /// It is not on a server that may ask for a user and a password.
@@ -77,8 +83,18 @@ impl Need {
             Self::OutlivesProcesses => {
                 (capabilities.durability >= Durability::Kernel, "not promised: messages go with a process")
             }
+            Self::GoesWithProcess => {
+                (capabilities.durability < Durability::Kernel, "does not apply: messages outlive processes")
+            }
+            Self::BoundedMailbox if capabilities.queues => {
+                (false, "does not apply: messages without room are held back")
+            }
             Self::BoundedMailbox => (capabilities.most_unread.is_some(), "does not apply: mailboxes have no limit"),
-            Self::UnboundedMailbox => (capabilities.most_unread.is_none(), "not promised: mailboxes have a limit"),
+            Self::UnboundedMailbox => {
+                (capabilities.most_unread.is_none() && !capabilities.queues, "not promised: mailboxes have a limit")
+            }
+            Self::Queues => (capabilities.queues, "does not apply: nothing is held back"),
+            Self::NeverQueues => (!capabilities.queues, "does not apply: messages without room are held back"),
             Self::BoundedPayload => {
                 (capabilities.largest_payload.is_some(), "does not apply: no limit but that of the bus")
             }

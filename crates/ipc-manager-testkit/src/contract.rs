@@ -48,13 +48,19 @@ pub fn contract(subjects: &[Subject]) -> String {
 
 type Row = (&'static str, fn(&ipc_manager::Capabilities) -> String);
 
-const CAPABILITIES: [Row; 8] = [
+const CAPABILITIES: [Row; 9] = [
     ("picked when nothing is asked for", |has| yes(has.automatic)),
     ("peers in different processes", |has| yes(has.crosses_processes)),
     ("suspend", |has| yes(has.suspend)),
     ("can be looked at without joining", |has| yes(has.observable)),
     ("largest payload", |has| has.largest_payload.map_or("as the bus".into(), |size| format!("{size} bytes"))),
-    ("most unread messages of a peer", |has| has.most_unread.map_or("no limit".into(), |count| count.to_string())),
+    ("most unread messages of a peer", |has| match has.most_unread {
+        // How much that is depends on the machine.
+        _ if has.queues => "as the kernel has room".into(),
+        Some(count) => count.to_string(),
+        None => "no limit".into(),
+    }),
+    ("a message without room is held back", |has| yes(has.queues)),
     ("an acknowledged message can be made to outlive", |has| match has.durability {
         Durability::Process => "nothing".into(),
         Durability::Kernel => "every process".into(),

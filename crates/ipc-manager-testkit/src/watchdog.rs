@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::removal;
 
 /// How long one test may take.
-const PER_TEST: Duration = Duration::from_secs(120);
+const PER_TEST: Duration = Duration::from_secs(300);
 
 /// How often the watchdog looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);

@@ -12,7 +12,8 @@ use ipc_manager_testkit::{PATIENCE, Sandbox, Suite, Test, eventually};
 
 pub fn tests() -> Vec<Test> {
     ipc_manager_testkit::tests![
-        cli_03_a_forked_copy_of_a_client_does_nothing,
+        a24_cli_03_a_forked_copy_of_a_client_does_nothing,
+        b17_no_program_that_is_started_inherits_a_descriptor,
         own_07_a_bus_can_be_handed_to_a_background_process,
         t16_an_owner_that_is_terminated_ends_its_bus,
         t22_modes_do_not_depend_on_the_umask,
@@ -20,7 +21,12 @@ pub fn tests() -> Vec<Test> {
 }
 
 pub fn add_to(suite: Suite) -> Suite {
-    suite.act("forks", forks).act("cleaves", cleaves).act("guards", guards).act("no umask", no_umask)
+    suite
+        .act("forks", forks)
+        .act("starts programs", starts_programs)
+        .act("cleaves", cleaves)
+        .act("guards", guards)
+        .act("no umask", no_umask)
 }
 
 /// A process that plays an act in the test's directory; killed when dropped.
@@ -58,7 +64,7 @@ fn bus() -> Spawn {
     Spawn::builder().protocol("MessageFiles").serializer("JSON").spawn().unwrap()
 }
 
-fn cli_03_a_forked_copy_of_a_client_does_nothing(sandbox: &Sandbox) {
+fn a24_cli_03_a_forked_copy_of_a_client_does_nothing(sandbox: &Sandbox) {
     Actor::start("forks", sandbox).assert_success();
     assert_eq!(std::fs::read_dir(sandbox.dir()).unwrap().count(), 0, "the bus outlived its owner");
 }
@@ -101,6 +107,39 @@ fn forks() -> ExitCode {
     assert!(b.get_messages().unwrap().is_empty(), "the child sent something");
     a.disconnect().unwrap();
     b.disconnect().unwrap();
+    ExitCode::SUCCESS
+}
+
+fn b17_no_program_that_is_started_inherits_a_descriptor(sandbox: &Sandbox) {
+    Actor::start("starts programs", sandbox).assert_success();
+}
+
+/// The open descriptors that a program started from here would have, too.
+fn inherited() -> Vec<i32> {
+    let numbers = std::fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().file_name());
+    let numbers: Vec<i32> = numbers.map(|name| name.to_str().unwrap().parse().unwrap()).collect();
+    // SAFETY: it only asks, and fails for one that was closed meanwhile, as that of the listing.
+    numbers.into_iter().filter(|fd| unsafe { libc::fcntl(*fd, libc::F_GETFD) } == 0).collect()
+}
+
+fn starts_programs() -> ExitCode {
+    let before = inherited();
+    let registry = ipc_manager::Registry::standard();
+    // Of every protocol that works here, while one client waits for peers and another has a message.
+    let buses: Vec<Spawn> =
+        registry.names().iter().filter_map(|name| Spawn::builder().protocol(name).spawn().ok()).collect();
+    assert!(buses.len() > 1);
+    let mut clients = Vec::new();
+    for bus in &buses {
+        let (mut a, mut b) = (bus.connect("a").unwrap(), bus.connect("b").unwrap());
+        a.send("b", "x").unwrap();
+        b.wait(Some(PATIENCE)).unwrap();
+        clients.extend([a, b]);
+    }
+    assert_eq!(inherited(), before, "{}", std::process::id());
+    for mut client in clients {
+        client.disconnect_with(|_| ()).unwrap();
+    }
     ExitCode::SUCCESS
 }
 

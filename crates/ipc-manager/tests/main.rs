@@ -11,6 +11,7 @@ mod file_bus;
 mod foreign;
 mod mended;
 mod message_files;
+mod pipes;
 mod selection;
 mod stages;
 mod vectors;
@@ -25,6 +26,8 @@ use ipc_manager_testkit::{Sandbox, Subject, Suite};
 /// Each protocol, and where a fresh bus of it is made.
 fn subjects() -> Vec<Subject> {
     vec![
+        Subject::new("AtomicPipe").with_route(|dir| dir.join("bus")),
+        Subject::new("UnixSocket").with_route(|dir| dir.join("bus")),
         Subject::new("SQLite").with_route(|dir| dir.join("bus.sqlite")),
         Subject::new("MessageFiles").with_route(|dir| dir.join("bus")),
         Subject::new("JSONFile").with_route(|dir| dir.join("bus.json")).rewriting(),
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         .tests(vectors::tests())
         .tests(selection::tests())
         .tests(stages::tests())
+        .tests(pipes::tests())
         .tests(message_files::tests())
         .tests(foreign::tests())
         .tests(warnings::tests())
@@ -54,7 +58,7 @@ fn main() -> ExitCode {
 
 /// A file beside this one that no `mod` line names would never run.
 fn no_file_of_tests_was_forgotten(_: &Sandbox) {
-    for dir in ["", "defects", "faults", "mended"] {
+    for dir in ["", "defects", "faults", "mended", "pipes"] {
         let parent = if dir.is_empty() { "main.rs".into() } else { format!("{dir}/mod.rs") };
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
         let parent = std::fs::read_to_string(tests.join(parent)).unwrap();

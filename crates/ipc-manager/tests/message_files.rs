@@ -14,19 +14,20 @@ use crate::file_bus::{FileBus, contents, names_in};
 pub fn tests() -> Vec<Test> {
     ipc_manager_testkit::tests![
         fs_01_a_client_is_a_directory_and_a_pid,
+        fs_02_a_pid_is_cleared_and_written_again,
         fs_03_statistics_are_in_the_serializer_of_the_bus,
         fs_04_put_back_messages_are_read_from_resume_files,
         fs_05_a_name_that_is_continued_has_the_same_directory,
         fs_06_an_orderly_leave_takes_the_entry_away,
         fs_07_a_store_is_made_and_removed,
         fs_08_long_and_odd_names_are_hashed,
+        fs_09_a_name_is_required,
         fs_10_a_long_name_is_known_by_its_real_name_everywhere,
         fs_11_ready_says_what_is_in_the_directory,
         fs_12_a_leaving_client_is_under_another_name_at_once,
         a_message_is_one_ready_file_of_payload,
         a_half_written_message_is_pending_and_not_ready,
         sus_06_a_deadline_is_a_decimal_number,
-        a_suspended_client_keeps_its_entry_and_loses_its_pid,
         a_store_that_is_not_ours_is_removed_only_where_it_is_a_bus,
         a_route_that_cannot_be_trusted_is_refused,
         a_hundred_thousand_waiting_messages_are_drained_in_bounded_batches,
@@ -133,6 +134,24 @@ fn fs_08_long_and_odd_names_are_hashed(sandbox: &Sandbox) {
     }
 }
 
+fn fs_09_a_name_is_required(sandbox: &Sandbox) {
+    let bus = FileBus::new(sandbox);
+    let mut a = bus.client("a");
+    let before = bus.names();
+    let errors = [
+        bus.try_client("").unwrap_err(),
+        bus.try_reconnect("").unwrap_err(),
+        a.peer("").unwrap_err(),
+        a.send("", "x").unwrap_err(),
+        a.wait_for_peer("", Some(PATIENCE)).unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!(error.kind(), ErrorKind::InvalidName);
+        assert!(error.to_string().contains("it is empty"), "{error}");
+    }
+    assert_eq!(bus.names(), before);
+}
+
 fn fs_10_a_long_name_is_known_by_its_real_name_everywhere(sandbox: &Sandbox) {
     let bus = FileBus::new(sandbox);
     let name = "L".repeat(270);
@@ -204,13 +223,14 @@ fn sus_06_a_deadline_is_a_decimal_number(sandbox: &Sandbox) {
     assert!(!bus.at_name("b.suspend").exists(), "without a deadline there is none to read");
 }
 
-fn a_suspended_client_keeps_its_entry_and_loses_its_pid(sandbox: &Sandbox) {
+fn fs_02_a_pid_is_cleared_and_written_again(sandbox: &Sandbox) {
     let bus = FileBus::new(sandbox);
     let mut a = bus.client("a");
     a.suspend(Suspend::within(PATIENCE)).unwrap();
     assert_eq!(bus.names().into_iter().collect::<Vec<_>>(), ["a", "a.stats", "a.suspend"]);
     let mut a = bus.reconnect("a");
     assert_eq!(bus.names().into_iter().collect::<Vec<_>>(), ["a", "a.pid", "a.stats"]);
+    assert_eq!(bus.read("a.pid"), std::process::id().to_string());
     assert_eq!(a.peer("a").unwrap().unwrap().state, PeerState::Active);
 }
 

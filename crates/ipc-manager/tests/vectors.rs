@@ -34,7 +34,7 @@ pub fn manifest(name: &str) -> Value {
 }
 
 /// The text behind a `content_spec`: the first so many characters of numbered parts.
-fn blob(length: usize) -> String {
+pub fn blob(length: usize) -> String {
     let text: String = (0..length / 9 + 1).map(|number| format!("{number:08}:")).collect();
     text[..length].to_owned()
 }
@@ -59,7 +59,7 @@ fn captured() -> Vec<(String, Vec<u8>, Value)> {
 }
 
 /// Compares a decoded message with a manifest's description of it.
-fn assert_same(file: &str, message: &Message, expected: &Value) {
+pub fn assert_same(file: &str, message: &Message, expected: &Value) {
     assert_eq!(message.from().as_str(), expected["from"], "{file}");
     assert_eq!(message.to().unwrap().as_str(), expected["to"], "{file}");
     assert_same_content(file, message.content(), &expected["content"]);

@@ -97,7 +97,7 @@ impl From<Error> for Failure {
             code: error.code(),
             exit: exit_code::of(error.kind()),
             chain: chain(&error),
-            hint: hint(error.kind()).map(str::to_owned),
+            hint: hint(&error).map(str::to_owned),
             bus: None,
             peer: error.place().peer().map(str::to_owned),
         }))
@@ -115,13 +115,16 @@ pub(crate) fn chain(error: &Error) -> Vec<String> {
     chain
 }
 
-/// What the user can do about a kind of error.
-fn hint(kind: ErrorKind) -> Option<&'static str> {
-    Some(match kind {
+/// What the user can do about an error.
+fn hint(error: &Error) -> Option<&'static str> {
+    Some(match error.kind() {
         ErrorKind::NoSuchBus => "`ipcm spawn` makes a bus; is --bus, --bus-file or IPCM_BUS that of one that ended?",
         ErrorKind::InvalidInfo => "a bus is the line that `ipcm spawn` prints, or short as in messagefiles:/tmp/bus",
         ErrorKind::NoSuchPeer => "`ipcm peers` lists who is there; --timeout 5s waits for a peer to come",
-        ErrorKind::NameInUse => "choose another name with --name, or end the process that holds this one",
+        // Otherwise it is the route that somebody else has.
+        ErrorKind::NameInUse if error.place().peer().is_some() => {
+            "choose another name with --name, or end the process that holds this one"
+        }
         ErrorKind::UnknownProtocol | ErrorKind::NotViable => "`ipcm protocols` lists what works here",
         ErrorKind::WouldBlock => "the mailbox is full; --timeout 5s waits for room",
         ErrorKind::Permission => "a bus belongs to the user who made it",

@@ -4,10 +4,13 @@
 mod bus;
 mod crash;
 mod full;
+mod kernel;
 mod leave;
+mod load;
 mod names;
 mod observe;
 mod order;
+mod outbox;
 mod owner;
 mod peers;
 mod race;
@@ -35,11 +38,14 @@ pub fn all() -> Vec<&'static Clause> {
         wait::CLAUSES,
         size::CLAUSES,
         full::CLAUSES,
+        outbox::CLAUSES,
         requeue::CLAUSES,
         stats::CLAUSES,
         leave::CLAUSES,
         suspend::CLAUSES,
         crash::CLAUSES,
+        kernel::CLAUSES,
+        load::CLAUSES,
         owner::CLAUSES,
         observe::CLAUSES,
     ];

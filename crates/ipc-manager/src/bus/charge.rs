@@ -67,7 +67,7 @@ pub(super) fn shutdown(charge: &Mutex<Charge>) -> Result<Audit> {
         }
         // Another thread has asked the peers; who waits for them finds the store gone.
         Stage::Ending => Ok(Audit::default()),
-        Stage::Running => terms.end_peers(),
+        Stage::Running => connect_owner(charge).and_then(|owner| terms.end_peers(owner)),
     };
     if let Err(error) = &ended
         && error.kind() == ErrorKind::NameInUse
@@ -82,6 +82,12 @@ pub(super) fn shutdown(charge: &Mutex<Charge>) -> Result<Audit> {
         Err(error) if error.kind() == ErrorKind::NoSuchBus => Ok(Audit::default()),
         ended => ended,
     }
+}
+
+/// Joins the bus as its owner. Under the lock: a client that another thread joins with meanwhile would be in the store
+/// and not yet known to be this process's.
+pub(super) fn connect_owner(charge: &Mutex<Charge>) -> Result<Client> {
+    lock(charge).terms.connect_owner()
 }
 
 impl Charge {
@@ -106,7 +112,7 @@ impl Charge {
 }
 
 impl Terms {
-    pub(super) fn connect_owner(&self) -> Result<Client> {
+    fn connect_owner(&self) -> Result<Client> {
         let connect = |name| Client::builder(name, &self.info).registry(self.registry.clone()).connect();
         let is_ours = || local_clients_on(self.info.route()).iter().any(|client| client.name == OWNER_NAMES[0]);
         match connect(OWNER_NAMES[0]) {
@@ -182,8 +188,7 @@ impl Terms {
         protocol.observe(self.info.route(), self.registry.credentials(), serializer)
     }
 
-    fn end_peers(&self) -> Result<Audit> {
-        let mut owner = self.connect_owner()?;
+    fn end_peers(&self, mut owner: Client) -> Result<Audit> {
         let ended = self.terminate(&mut owner).and_then(|()| {
             let remaining = self.wait(&mut owner, None)?;
             if !remaining.is_empty() {

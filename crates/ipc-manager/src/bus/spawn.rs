@@ -220,7 +220,7 @@ impl Spawn {
     fn with_owner<T>(&self, operation: &'static str, work: impl FnOnce(&Terms, &mut Client) -> Result<T>) -> Result<T> {
         self.check(operation)?;
         let terms = self.terms();
-        let mut owner = terms.connect_owner().map_err(|error| error.during(operation))?;
+        let mut owner = charge::connect_owner(&self.charge).map_err(|error| error.during(operation))?;
         let done = work(&terms, &mut owner).map_err(|error| error.during(operation));
         let left = owner.disconnect_with(|_| ());
         done.and_then(|done| left.map(|()| done))

@@ -8,6 +8,7 @@ mod inbox;
 mod registry;
 mod traits;
 
+mod atomic_pipe;
 mod beside;
 mod directory_store;
 mod json_file;
@@ -15,6 +16,7 @@ mod local_memory;
 mod message_files;
 #[cfg(feature = "sqlite")]
 mod sql;
+mod unix_socket;
 
 use std::sync::Arc;
 
@@ -31,6 +33,8 @@ pub use traits::{
 /// Every built-in protocol, in the order in which `spawn` tries them.
 fn standard() -> Vec<Arc<dyn Protocol>> {
     vec![
+        Arc::new(atomic_pipe::AtomicPipe),
+        Arc::new(unix_socket::UnixSocket),
         #[cfg(feature = "sqlite")]
         Arc::new(sql::sqlite::Sqlite),
         Arc::new(message_files::MessageFiles),

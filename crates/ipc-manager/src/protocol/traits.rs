@@ -88,8 +88,7 @@ pub trait Connection: Send + fmt::Debug {
     /// `would_block`, `store`, with [`Stored`](crate::Stored) set where it is in doubt.
     fn deliver(&mut self, envelopes: &[Envelope<'_>], receipts: &mut Vec<Receipt>) -> Result<()>;
 
-    /// What to wait for, after `would_block`, until a message to this recipient has room: descriptors that become
-    /// *writable*, or fail. Without any, trying again is all there is.
+    /// What to wait for, after `would_block`, until there may be room: descriptors that become *writable*, or fail.
     fn room(&self, to: &PeerName) -> Wake<'_>;
 
     /// Takes at most so many messages, and so many bytes where that leaves at least one, out of the mailbox. Damaged
@@ -290,8 +289,7 @@ pub enum Receipt {
     Stored,
     /// It was there already, under the same id: sent again, it arrives once and is counted once.
     AlreadyStored,
-    /// There was no room, so the client holds it back, in order; see [`drain_pending`](crate::Client::drain_pending).
-    /// Not sent yet, and not counted yet.
+    /// There was no room, so the client holds it back, in order. Not sent yet, and not counted yet.
     Queued,
 }
 

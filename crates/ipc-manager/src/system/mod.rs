@@ -2,11 +2,14 @@
 //! Thin, safe calls to the operating system: processes, locks, files, watches, waiting. Every `unsafe` of the crate is
 //! in here, and nothing in here knows what a message is.
 
+pub(crate) mod arrivals;
 pub(crate) mod bell;
+pub(crate) mod datagram;
 mod deadline;
 pub(crate) mod doorbell;
 pub(crate) mod files;
 pub(crate) mod lock;
+pub(crate) mod pipe;
 pub(crate) mod poll;
 pub(crate) mod process;
 pub(crate) mod tree;

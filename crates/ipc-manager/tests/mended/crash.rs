@@ -6,7 +6,7 @@ use std::io;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::OnceLock;
 
-use ipc_manager::{Client, ConnectionString, ErrorKind, Suspend};
+use ipc_manager::{Client, ConnectionString, ErrorKind, Spawn, Suspend};
 use ipc_manager_testkit::{PATIENCE, Sandbox, Suite, Test};
 use serde_json::{Value, json};
 
@@ -23,6 +23,9 @@ pub fn tests() -> Vec<Test> {
         a_requeue_that_is_killed_loses_nothing_but_what_was_in_hand,
         a_receive_that_is_killed_loses_nothing_but_what_was_in_hand,
         a_disconnect_that_is_killed_leaves_the_name_free,
+        a_send_that_is_killed_stores_the_message_whole_or_not,
+        a_reap_that_is_killed_is_finished_by_the_next,
+        a_removal_that_is_killed_is_finished_by_a_shutdown,
     ];
     tests.into_iter().map(|test| test.only_if(can_trace)).collect()
 }
@@ -72,6 +75,13 @@ fn steps() -> ExitCode {
             begin();
             reconnect()
         }
+        "unspawn" => {
+            let mut bus = Spawn::adopt(&info).unwrap();
+            begin();
+            bus.unspawn().unwrap();
+            // SAFETY: it has no preconditions.
+            unsafe { libc::_exit(0) }
+        }
         _ => {
             let mut client = reconnect();
             let taken = if operation == "requeue" { client.get_at_most(1).unwrap() } else { vec![] };
@@ -81,6 +91,8 @@ fn steps() -> ExitCode {
                 "requeue" => client.requeue(&taken).unwrap(),
                 "receive" => drop(client.get_at_most(1).unwrap()),
                 "disconnect" => drop(client.disconnect()),
+                "send" => drop(client.send("b", &4).unwrap()),
+                "reap" => drop(client.reap().unwrap()),
                 unknown => panic!("{unknown}"),
             }
             client
@@ -147,23 +159,30 @@ fn at_every_call(sandbox: &Sandbox, operation: &str, prepare: fn(&FileBus), chec
         drop(traced);
         println!("{operation}, killed at call {calls}");
         check(&bus);
-        // What the killed left under names of ours goes with the next sweep.
-        let mut broom = bus.client("broom");
-        broom.reap().unwrap();
-        let left: Vec<_> = bus
-            .tree()
-            .into_iter()
-            .filter(|path| {
-                let name = path.as_os_str().as_encoded_bytes();
-                name.starts_with(b".new-") || name.starts_with(b".dead-")
-            })
-            .collect();
-        assert!(left.is_empty(), "{left:?}");
+        // A bus that was ended has nothing left to sweep.
+        if bus.route().exists() {
+            assert_nothing_of_ours_is_left(&bus);
+        }
         if !is_inside {
             assert!(calls > 3, "only {calls} system calls were seen");
             return;
         }
     }
+}
+
+/// What the killed left under names of ours goes with the next sweep.
+fn assert_nothing_of_ours_is_left(bus: &FileBus) {
+    let mut broom = bus.client("broom");
+    broom.reap().unwrap();
+    let left: Vec<_> = bus
+        .tree()
+        .into_iter()
+        .filter(|path| {
+            let name = path.as_os_str().as_encoded_bytes();
+            name.starts_with(b".new-") || name.starts_with(b".dead-")
+        })
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 /// Leaves three messages for a name that is suspended.
@@ -274,6 +293,55 @@ fn a_disconnect_that_is_killed_leaves_the_name_free(sandbox: &Sandbox) {
                 assert_eq!(error.kind(), ErrorKind::NameInUse);
                 assert_eq!(received(bus), [1, 2, 3]);
             }
+        }
+    });
+}
+
+fn a_send_that_is_killed_stores_the_message_whole_or_not(sandbox: &Sandbox) {
+    let prepare = |bus: &FileBus| {
+        suspended(bus);
+        bus.client("b").suspend(Suspend::open_ended()).unwrap();
+    };
+    at_every_call(sandbox, "send", prepare, |bus| {
+        let mut b = bus.reconnect("b");
+        let got = all_of(&mut b);
+        assert!(got.is_empty() || got == [4], "{got:?}");
+        // What is half-written holds nobody up, and its sender's name and mailbox are as they were.
+        b.disconnect().unwrap();
+        assert_eq!(received(bus), [1, 2, 3]);
+    });
+}
+
+fn a_reap_that_is_killed_is_finished_by_the_next(sandbox: &Sandbox) {
+    let prepare = |bus: &FileBus| {
+        suspended(bus);
+        for name in ["dead", "killed"] {
+            bus.foreign_entry(name, Some(dead_pid()));
+            bus.client("b").send(name, "never read").unwrap();
+        }
+    };
+    at_every_call(sandbox, "reap", prepare, |bus| {
+        assert_eq!(received(bus), [1, 2, 3], "it took what is not the dead peers'");
+        let mut b = bus.client("b");
+        b.reap().unwrap();
+        assert!(b.reap().unwrap().is_empty(), "the second sweep finds something");
+        for name in ["dead", "killed"] {
+            assert!(b.peer(name).unwrap().is_none() && !bus.at_name(name).exists(), "{name} is still there");
+        }
+    });
+}
+
+fn a_removal_that_is_killed_is_finished_by_a_shutdown(sandbox: &Sandbox) {
+    at_every_call(sandbox, "unspawn", suspended, |bus| match Spawn::adopt(&bus.info()) {
+        Ok(mut adopted) => {
+            let audit = adopted.shutdown().unwrap();
+            assert_eq!(audit.remaining(), [""; 0], "the dead were waited for");
+            assert!(!bus.route().exists(), "something is left of the bus");
+        }
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::NoSuchBus);
+            let left = std::fs::read_dir(bus.route()).map_or(0, |left| left.count());
+            assert_eq!(left, 0, "what is left of the bus cannot be ended: {error}");
         }
     });
 }

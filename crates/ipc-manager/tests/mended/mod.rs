@@ -3,6 +3,7 @@
 
 mod crash;
 mod descriptors;
+mod ending;
 mod full_disk;
 mod leaving;
 mod mailbox;
@@ -32,6 +33,7 @@ pub fn tests() -> Vec<Test> {
         leaving::tests(),
         full_disk::tests(),
         owning::tests(),
+        ending::tests(),
     ]
     .concat()
 }
@@ -39,7 +41,9 @@ pub fn tests() -> Vec<Test> {
 pub fn add_to(suite: Suite) -> Suite {
     let add = [waiting::add_to, polling::add_to, mailbox::add_to, taking::add_to, crash::add_to, descriptors::add_to];
     let suite = add.into_iter().fold(suite, |suite, add| add(suite));
-    [leaving::add_to, full_disk::add_to, owning::add_to].into_iter().fold(suite, |suite, add| add(suite))
+    [leaving::add_to, full_disk::add_to, owning::add_to, ending::add_to]
+        .into_iter()
+        .fold(suite, |suite, add| add(suite))
 }
 
 /// Plays an act in a process of its own, which must end well.

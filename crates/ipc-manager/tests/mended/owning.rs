@@ -2,11 +2,12 @@
 //! The owner of a bus: one at a time, on record as it is, and ended by signals as programs are.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use ipc_manager::{Client, ConnectionString, ErrorKind, Spawn, Suspend};
 use ipc_manager_testkit::{PATIENCE, Puppet, Sandbox, Subject, Suite, Test, eventually};
@@ -22,6 +23,7 @@ pub fn tests() -> Vec<Test> {
         a_route_with_a_live_owner_is_not_made_a_bus_again,
         a_route_whose_owner_is_dead_is_made_a_bus_again,
         adopting_leaves_the_record_to_the_owner_that_lives,
+        a_bus_whose_owner_was_killed_while_making_it_goes_with_the_next,
         a_bus_that_is_no_longer_guarded_outlives_the_next_owner,
         a_bus_that_is_guarded_again_goes_with_its_owner,
         a_signal_does_not_end_a_bus_that_is_no_longer_guarded,
@@ -96,6 +98,41 @@ fn adopting_leaves_the_record_to_the_owner_that_lives(sandbox: &Sandbox) {
     assert!(!Path::new(info.route().as_str()).exists(), "an abandoned bus stays for ever");
     next.end();
     assert!(names_in(sandbox.dir()).is_empty());
+}
+
+fn a_bus_whose_owner_was_killed_while_making_it_goes_with_the_next(sandbox: &Sandbox) {
+    let made = |name: &str| {
+        let dir = sandbox.dir().join(name);
+        fs::create_dir(&dir).unwrap();
+        dir
+    };
+    let suffix = "0123456789abcdef0123456789abcdef";
+    // Killed before the mark, while writing it, and while removing what another left.
+    let unmarked = made(&format!("ipcm-1-{suffix}"));
+    let half_marked = made(&format!("ipcm-2-{suffix}"));
+    fs::write(half_marked.join(".ipcm-made"), "").unwrap();
+    let half_removed = made(&format!("ipcm-dead-{suffix}"));
+    // Killed before the owner was on record.
+    let marked = made(&format!("ipcm-3-{suffix}"));
+    let stat = rustix::fs::stat(&marked).unwrap();
+    fs::write(marked.join(".ipcm-made"), json!({"device": stat.st_dev, "inode": stat.st_ino}).to_string()).unwrap();
+    // Somebody's own, that only look so.
+    let others = [made("ipcm-mine"), made(&format!("ipcm-4-{suffix}")), made(&format!("ipcm-x-{suffix}"))];
+    fs::write(others[1].join("notes"), "mine").unwrap();
+    let spawn = json!({"op": "spawn", "protocol": "MessageFiles", "guard": true});
+    // They are left alone while they are so young that somebody may still be making them.
+    owner_in(sandbox.dir(), &spawn).0.end();
+    assert!(unmarked.exists() && half_marked.exists() && half_removed.exists() && marked.exists());
+    let is_old = |path: &Path| {
+        fs::metadata(path).is_ok_and(|stat| {
+            let changed = Duration::from_secs(stat.ctime().try_into().unwrap());
+            UNIX_EPOCH.elapsed().unwrap().saturating_sub(changed) > Duration::from_secs(12)
+        })
+    };
+    eventually("them to be old", || is_old(&marked));
+    owner_in(sandbox.dir(), &spawn).0.end();
+    assert_eq!(names_in(sandbox.dir()).len(), others.len(), "{:?}", names_in(sandbox.dir()));
+    assert!(others.iter().all(|other| other.exists()));
 }
 
 fn a_bus_that_is_no_longer_guarded_outlives_the_next_owner(sandbox: &Sandbox) {

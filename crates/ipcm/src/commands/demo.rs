@@ -151,7 +151,12 @@ impl<'a> Demo<'a> {
                 if self.sent == 0 {
                     self.started = Instant::now();
                 }
-                self.client.send(&worker.name, &piece)?;
+                if let Err(error) = self.client.send(&worker.name, &piece) {
+                    // Where nobody reads it, how that worker ended says more.
+                    self.check_workers()?;
+                    return Err(error.into());
+                }
+                let worker = &mut self.workers[index];
                 worker.before += 1;
                 self.sent += 1;
             }
@@ -286,7 +291,7 @@ impl Document {
             rows.push(row(key, format!("{:>5}  {}", top.count, escaped(&top.word))));
         }
         rows.push(row("bus", format!("{}, {}", self.protocol, self.serializer)));
-        rows.push(row("workers", format!("{} (pieces counted by each process)", workers.join(", "))));
+        rows.push(row("workers", format!("{} (pieces each)", workers.join(", "))));
         rows.push(row("messages", format!("{} to the workers, {} back", self.sent, self.received)));
         let rate = format!("{:.0} messages/s ({messages} in {:.3} s)", self.messages_per_second, self.seconds);
         rows.push(row("rate", rate));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `ipcm protocols`: every protocol, and what it promises.
 
+use ipc_manager::Limits;
 use serde::Serialize;
 
 use crate::context::Context;
@@ -22,7 +23,7 @@ struct Row {
     order: &'static str,
     suspend: bool,
     wait: String,
-    largest_message_bytes: Option<usize>,
+    largest_message_bytes: usize,
     most_unread: Option<usize>,
     durability: String,
 }
@@ -48,7 +49,7 @@ pub(crate) fn run(context: &mut Context) -> Outcome {
                 order: ORDER,
                 suspend: can.suspend,
                 wait: can.wait.to_string(),
-                largest_message_bytes: can.largest_payload,
+                largest_message_bytes: can.largest_payload.unwrap_or(usize::MAX).min(Limits::DEFAULT.encoded_bytes),
                 most_unread: can.most_unread,
                 durability: can.durability.to_string(),
             }
@@ -71,7 +72,7 @@ fn text(rows: &[Row]) -> String {
             row.order.to_owned(),
             yes(row.suspend),
             row.wait.clone(),
-            row.largest_message_bytes.map_or("-".to_owned(), |bytes| format!("{bytes} B")),
+            format!("{} B", row.largest_message_bytes),
             row.durability.clone(),
         ]);
     }

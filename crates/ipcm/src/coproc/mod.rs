@@ -80,7 +80,7 @@ fn converse(engine: &mut Engine<'_>, input: &mut impl BufRead, output: &mut impl
         } else {
             match Request::parse(&line) {
                 Ok(request) => engine.answer(&request),
-                Err(refused) => Answer::refused(refused.rid.as_ref(), &refused.message),
+                Err(refused) => refused.line(),
             }
         };
         answer.push('\n');

@@ -6,6 +6,8 @@ use std::time::Duration;
 use ipc_manager::{Content, ErrorKind};
 use serde_json::{Map, Value};
 
+use super::answer::Failed;
+
 /// Every operation, and the fields that it takes beside `op` and `rid`.
 pub(super) const OPERATIONS: &[(&str, &[&str])] = &[
     ("version", &[]),
@@ -52,12 +54,23 @@ pub(super) struct Request {
 pub(super) struct Refused {
     pub(super) rid: Option<Value>,
     pub(super) message: String,
+    /// Whether it asked to send a message, which will never arrive.
+    pub(super) sends: bool,
+}
+
+impl Refused {
+    /// The line that answers it.
+    pub(super) fn line(&self) -> String {
+        let failed = Failed::usage(&self.message);
+        let failed = if self.sends { failed.not_stored() } else { failed };
+        failed.line(self.rid.as_ref())
+    }
 }
 
 impl Request {
     /// Understands a line.
     pub(super) fn parse(line: &[u8]) -> Result<Self, Refused> {
-        let refused = |rid: Option<Value>, message: String| Refused { rid, message };
+        let refused = |rid: Option<Value>, message: String| Refused { rid, message, sends: false };
         let text = std::str::from_utf8(line)
             .map_err(|error| refused(None, format!("the request is not UTF-8 (byte {})", error.valid_up_to())))?;
         let read = Content::from_json(text).map_err(|error| match error.kind() {
@@ -79,7 +92,8 @@ impl Request {
         };
         if let Some(field) = fields.keys().find(|field| !takes.contains(&field.as_str())) {
             let takes = if takes.is_empty() { "nothing".to_owned() } else { takes.join(", ") };
-            return Err(refused(rid, format!("`{op}` takes no field {field:?}; it takes {takes}")));
+            let message = format!("`{op}` takes no field {field:?}; it takes {takes}");
+            return Err(Refused { sends: matches!(*op, "send" | "try_send"), ..refused(rid, message) });
         }
         // A null is as good as nothing: that is how many languages say that an argument was not given.
         fields.retain(|field, value| !value.is_null() || field == "content");

@@ -40,7 +40,7 @@ impl Bench {
     /// With a bus that stays until the end of the test.
     pub fn with_bus() -> Self {
         let mut bench = Self::new();
-        let made = bench.ipcm(&["spawn", "--keep", "-s", "JSON"]);
+        let made = bench.ipcm(&["spawn", "--keep", "-p", "MessageFiles", "-s", "JSON"]);
         assert_eq!(made.code(), 0, "{}", made.shown());
         bench.bus = Some(made.stdout.trim_end().to_owned());
         bench
@@ -249,6 +249,7 @@ pub fn settings() -> insta::Settings {
     settings.add_filter(r"ipcm-\d+", "ipcm-PID");
     settings.add_filter(r#""stamp":\d+(\.\d+)?"#, r#""stamp":STAMP"#);
     settings.add_filter(r#""(pid|until|seconds|messages_per_second)":\d+(\.\d+)?"#, r#""$1":N"#);
+    settings.add_filter(r"(there is no protocol .*); known are [A-Za-z, ]*", "$1; known are PROTOCOLS");
     settings.add_filter(r"\(process \d+\)", "(process PID)");
     settings
 }

@@ -40,16 +40,28 @@ fn info_tells_what_the_string_says() {
 #[test]
 fn protocols_are_listed() {
     let bench = Bench::new();
-    shows!(bench.ipcm(&["protocols"]), @"
-    exit 0
-    out| protocol      viable  processes  order       suspend  wait        largest    durability
-    out| MessageFiles  yes     many       per sender  yes      inotify     -          power
-    out| LocalMemory   yes     one        per sender  yes      descriptor  1048576 B  process
-    ");
-    shows!(bench.ipcm(&["--json", "protocols"]), @r#"
-    exit 0
-    out| {"protocols":[{"name":"MessageFiles","viable":true,"reason":null,"automatic":true,"across_processes":true,"order":"per sender","suspend":true,"wait":"inotify","largest_message_bytes":null,"most_unread":null,"durability":"power"},{"name":"LocalMemory","viable":true,"reason":null,"automatic":false,"across_processes":false,"order":"per sender","suspend":true,"wait":"descriptor","largest_message_bytes":1048576,"most_unread":10000,"durability":"process"}]}
-    "#);
+    let listed: serde_json::Value = serde_json::from_str(&bench.ipcm(&["--json", "protocols"]).stdout).unwrap();
+    let protocols = listed["protocols"].as_array().unwrap();
+    let named = |name: &str| protocols.iter().find(|protocol| protocol["name"] == name).unwrap().to_string();
+    insta::assert_snapshot!(named("MessageFiles"), @r#"{"across_processes":true,"automatic":true,"durability":"power","largest_message_bytes":67108864,"most_unread":null,"name":"MessageFiles","order":"per sender","reason":null,"suspend":true,"viable":true,"wait":"inotify"}"#);
+    insta::assert_snapshot!(named("LocalMemory"), @r#"{"across_processes":false,"automatic":false,"durability":"process","largest_message_bytes":1048576,"most_unread":10000,"name":"LocalMemory","order":"per sender","reason":null,"suspend":true,"viable":true,"wait":"descriptor"}"#);
+    let table = bench.ipcm(&["protocols"]);
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let lines: Vec<String> = table.stdout.lines().map(words).collect();
+    assert_eq!(lines[0], "protocol viable processes order suspend wait largest durability");
+    assert!(
+        lines.contains(&"MessageFiles yes many per sender yes inotify 67108864 B power".into()),
+        "{}",
+        table.shown()
+    );
+    assert!(
+        lines.contains(&"LocalMemory yes one per sender yes descriptor 1048576 B process".into()),
+        "{}",
+        table.shown()
+    );
+    let first = |line: &String| line.split(' ').next().unwrap().to_owned();
+    let names: Vec<String> = protocols.iter().map(|protocol| protocol["name"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(lines[1..].iter().map(first).collect::<Vec<_>>(), names);
 }
 
 #[test]
@@ -62,7 +74,7 @@ fn spawn_prints_the_string() {
     "#);
     bench.shell(&format!("IPCM_BUS='{}' $IPCM stop", made.stdout.trim()));
     let route = bench.dir().join("here").to_string_lossy().into_owned();
-    let made = bench.ipcm(&["spawn", "--keep", "--route", &route, "--json"]);
+    let made = bench.ipcm(&["spawn", "--keep", "-p", "MessageFiles", "--route", &route, "--json"]);
     shows!(made, @r#"
     exit 0
     out| {"info":"[\"IPC::Manager::Client::MessageFiles\",\"IPC::Manager::Serializer::JSON::Zstd\",\"TMP/here\"]","protocol":"MessageFiles","serializer":"JSON::Zstd","route":"TMP/here"}

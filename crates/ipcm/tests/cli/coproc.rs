@@ -146,6 +146,7 @@ fn refusals_say_why_and_change_nothing() {
     let answer = co.ask(r#"{"op":"send","to":"x","content":1,"colour":"red","rid":9}"#);
     assert_eq!(answer["rid"], 9);
     assert!(answer["error"]["message"].as_str().unwrap().contains("\"colour\""), "{answer}");
+    assert_eq!(answer["error"]["stored"], false, "a message that was refused for its form will not arrive either");
     let answer = co.ask(r#"{"op":"send","to":"nobody","content":1}"#);
     assert_eq!((&answer["error"]["code"], &answer["error"]["stored"]), (&json!("no_such_peer"), &json!(false)));
     let answer = co.ask(r#"{"op":"send","to":"nobody","content":null}"#);

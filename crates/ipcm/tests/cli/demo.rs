@@ -48,11 +48,11 @@ fn an_empty_text_is_fine() {
     let bench = Bench::new();
     shows!(bench.ipcm(&["--json", "demo", "/dev/null"]), @r#"
     exit 0
-    out| {"file":"/dev/null","protocol":"MessageFiles","serializer":"JSON::Zstd","lines":0,"words":0,"bytes":0,"top":[],"workers":{"worker-1":0,"worker-2":0,"worker-3":0,"worker-4":0},"sent":0,"received":4,"seconds":N,"messages_per_second":N,"audit":{"balanced":true,"sent":4,"read":4,"delta":{},"remaining":[]}}
+    out| {"file":"/dev/null","protocol":"AtomicPipe","serializer":"JSON::Zstd","lines":0,"words":0,"bytes":0,"top":[],"workers":{"worker-1":0,"worker-2":0,"worker-3":0,"worker-4":0},"sent":0,"received":4,"seconds":N,"messages_per_second":N,"audit":{"balanced":true,"sent":4,"read":4,"delta":{},"remaining":[]}}
     "#);
     shows!(bench.ipcm_with(&["--json", "demo", "-"], b""), @r#"
     exit 0
-    out| {"file":"-","protocol":"MessageFiles","serializer":"JSON::Zstd","lines":0,"words":0,"bytes":0,"top":[],"workers":{"worker-1":0,"worker-2":0,"worker-3":0,"worker-4":0},"sent":0,"received":4,"seconds":N,"messages_per_second":N,"audit":{"balanced":true,"sent":4,"read":4,"delta":{},"remaining":[]}}
+    out| {"file":"-","protocol":"AtomicPipe","serializer":"JSON::Zstd","lines":0,"words":0,"bytes":0,"top":[],"workers":{"worker-1":0,"worker-2":0,"worker-3":0,"worker-4":0},"sent":0,"received":4,"seconds":N,"messages_per_second":N,"audit":{"balanced":true,"sent":4,"read":4,"delta":{},"remaining":[]}}
     "#);
 }
 
@@ -76,7 +76,7 @@ fn workers(bench: &Bench) -> Vec<u32> {
     let mut pids = Vec::new();
     until("all workers are there", || {
         let Some(bus) = bench.left().pop() else { return false };
-        let bus = format!("messagefiles:{}", bench.dir().join(bus).display());
+        let bus = format!("atomicpipe:{}", bench.dir().join(bus).display());
         let peers = bench.ipcm(&["--json", "peers", "--bus", &bus]);
         let peers: Value = serde_json::from_str(&peers.stdout).unwrap_or_default();
         let peers = peers["peers"].as_array().cloned().unwrap_or_default();

@@ -41,7 +41,7 @@ fn usage_is_2() {
     "#);
     shows!(bench.ipcm(&["spawn", "-p", "Pigeon"]), @r#"
     exit 2
-    err| ipcm: there is no protocol "Pigeon"; known are MessageFiles, LocalMemory
+    err| ipcm: there is no protocol "Pigeon"; known are PROTOCOLS
     err|   hint: `ipcm protocols` lists what works here
     "#);
     shows!(bench.ipcm(&["spawn", "-s", "Pigeon"]), @"
@@ -162,7 +162,7 @@ fn no_bus_is_9() {
     ");
     shows!(bench.ipcm(&["peers", "--bus", "pigeon:/tmp/bus"]), @r#"
     exit 9
-    err| ipcm: there is no protocol "pigeon"; known are MessageFiles, LocalMemory
+    err| ipcm: there is no protocol "pigeon"; known are PROTOCOLS
     err|   hint: `ipcm protocols` lists what works here
     "#);
     shows!(bench.ipcm(&["peers", "--bus-file", "none"]), @"
@@ -210,4 +210,15 @@ fn a_closed_output_is_a_clean_end() {
         let done = bench.shell(&format!("{{ $IPCM {command}; echo $? >&2; }} | true"));
         assert_eq!(done.stderr, "0\n", "{command}");
     }
+}
+
+#[test]
+fn a_route_in_use_is_told_without_advice_for_names() {
+    let bench = Bench::new();
+    std::fs::write(bench.dir().join("notes"), "somebody's").unwrap();
+    let dir = bench.dir().to_str().unwrap().to_owned();
+    let refused = bench.ipcm(&["spawn", "--keep", "-p", "MessageFiles", "--route", &dir]);
+    assert_eq!(refused.code(), 10, "{}", refused.stderr);
+    assert!(refused.stderr.contains("use an empty or a new one"), "{}", refused.stderr);
+    assert!(!refused.stderr.contains("--name"), "{}", refused.stderr);
 }

@@ -22,7 +22,7 @@ fn spawn_guards_the_bus_until_a_signal() {
 #[test]
 fn spawn_reports_what_does_not_add_up() {
     let bench = Bench::new();
-    let mut guard = bench.start(bench.command(&["--json", "spawn"]));
+    let mut guard = bench.start(bench.command(&["--json", "spawn", "-p", "MessageFiles"]));
     let bus: serde_json::Value = serde_json::from_str(&guard.line()).unwrap();
     let bus = bus["info"].as_str().unwrap().to_owned();
     bench.ipcm(&["suspend", "b", "--bus", &bus]);
@@ -68,7 +68,7 @@ fn a_bus_that_nobody_learnt_of_is_not_made() {
 fn run_lends_a_bus_to_a_command() {
     let bench = Bench::new();
     let done = bench.shell(
-        "$IPCM run -- sh -c '$IPCM suspend b; $IPCM send --name a b 1; $IPCM recv --name b --content; $IPCM info; exit 7'",
+        "$IPCM run -p MessageFiles -- sh -c '$IPCM suspend b; $IPCM send --name a b 1; $IPCM recv --name b --content; $IPCM info; exit 7'",
     );
     shows!(done, @"
     exit 7
@@ -87,25 +87,25 @@ fn run_lends_a_bus_to_a_command() {
 #[test]
 fn run_tells_how_the_command_ended() {
     let bench = Bench::new();
-    shows!(bench.shell("$IPCM run -- true"), @"exit 0");
+    shows!(bench.shell("$IPCM run -p MessageFiles -- true"), @"exit 0");
     shows!(bench.shell("$IPCM run --json -- true"), @r#"
     exit 0
     err| {"balanced":true,"sent":0,"read":0,"delta":{},"remaining":[]}
     "#);
-    shows!(bench.shell("$IPCM run -- sh -c 'kill -9 $$'"), @"exit 137");
-    shows!(bench.shell("$IPCM run -- /nonexistent/command"), @"
+    shows!(bench.shell("$IPCM run -p MessageFiles -- sh -c 'kill -9 $$'"), @"exit 137");
+    shows!(bench.shell("$IPCM run -p MessageFiles -- /nonexistent/command"), @"
     exit 1
     err| ipcm: the command /nonexistent/command cannot be run
     err|   because: No such file or directory (os error 2)
     ");
-    shows!(bench.shell("$IPCM run -- sh -c '$IPCM suspend b; $IPCM send --name a b 1'"), @"
+    shows!(bench.shell("$IPCM run -p MessageFiles -- sh -c '$IPCM suspend b; $IPCM send --name a b 1'"), @"
     exit 11
     out| b is suspended
     out| stored
     err| audit: 1 sent, 0 read, and this does not add up:
     err|   a -> b  +1
     ");
-    shows!(bench.shell("$IPCM run -- sh -c '$IPCM suspend b; $IPCM send --name a b 1; exit 3'"), @"
+    shows!(bench.shell("$IPCM run -p MessageFiles -- sh -c '$IPCM suspend b; $IPCM send --name a b 1; exit 3'"), @"
     exit 3
     out| b is suspended
     out| stored
@@ -141,7 +141,7 @@ fn run_passes_signals_on() {
 fn run_ends_what_the_command_left_behind() {
     let bench = Bench::new();
     let done = bench.shell(
-        "$IPCM run -- sh -c '$IPCM recv --name b --follow >/dev/null 2>&1 & echo $!; $IPCM send b 1 --timeout 20'",
+        "$IPCM run -p MessageFiles -- sh -c '$IPCM recv --name b --follow >/dev/null 2>&1 & echo $!; $IPCM send b 1 --timeout 20'",
     );
     assert_eq!(done.code(), 0, "{}", done.shown());
     let pid: u32 = done.stdout.lines().next().unwrap().parse().unwrap();

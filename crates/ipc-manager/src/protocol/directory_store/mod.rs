@@ -4,7 +4,9 @@
 
 mod claim;
 mod listing;
+mod origins;
 mod owner;
+mod place;
 mod seat;
 mod sidecars;
 mod state;
@@ -19,8 +21,10 @@ use sha2::{Digest, Sha256};
 
 pub(super) use claim::{Claimed, give_up, keep_for_later, take};
 pub(super) use listing::Listing;
+pub(super) use origins::Origins;
 pub(super) use owner::{create, destroy, hold};
-pub(super) use seat::Seat;
+pub(super) use place::{room_for_socket, viable};
+pub(super) use seat::{Seat, Seated};
 pub(super) use sidecars::Sidecar;
 pub(super) use state::{EntryState, Holding};
 
@@ -32,6 +36,9 @@ use crate::system::{Deadline, files};
 
 /// How long to wait for another process's critical section, which takes milliseconds.
 const SECTION_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The file that is locked while names are taken, given up or swept.
+const LOCK: &str = ".ipcm-lock";
 
 /// Where one protocol's stores differ from another's.
 #[derive(Debug, Clone, Copy)]
@@ -118,7 +125,7 @@ impl Store {
 
     /// Enters the critical section in which names are taken and given up. Fails if the store was removed meanwhile.
     pub(super) fn enter(&self) -> Result<SectionLock> {
-        let name = OsStr::new(".ipcm-lock");
+        let name = OsStr::new(LOCK);
         let deadline = Deadline::after(SECTION_DEADLINE);
         let section = SectionLock::acquire(self.dir(), name, deadline).map_err(|error| match error.kind() {
             std::io::ErrorKind::TimedOut => {
@@ -183,7 +190,7 @@ fn disk_name_within(max_name: usize, name: &PeerName) -> Result<OsString> {
 }
 
 /// The file that is locked for as long as the holder of an entry lives.
-fn life_name(disk: &OsStr) -> OsString {
+pub(super) fn life_name(disk: &OsStr) -> OsString {
     joined(".live-", disk, "")
 }
 

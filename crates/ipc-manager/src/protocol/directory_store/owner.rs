@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Sidecar, Store, is_reserved, leaving_name};
+use super::{Kind, LOCK, Sidecar, Store, is_reserved, leaving_name, place};
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::{CreateOptions, Hold};
 use crate::route::Route;
@@ -42,17 +42,18 @@ pub(in crate::protocol) fn create(kind: Kind, options: &CreateOptions) -> Result
     if let Some(route) = &options.route {
         return create_at(kind, route).map(|()| route.clone());
     }
-    let temporary = std::env::temp_dir();
-    sweep_abandoned(kind, &temporary);
-    let name = format!("{PREFIX}{}-{}", process::own_pid(), files::random_suffix());
-    let path = temporary.join(name);
-    let Some(text) = path.to_str() else {
-        let detail = "the temporary directory's path is not UTF-8, and a route must be";
-        return Err(Error::new(ErrorKind::InvalidName, detail).at_path(path));
-    };
-    let route = Route::new(text)?;
+    let name = fresh_name();
+    let place = place::fresh(kind, &name)?;
+    sweep_abandoned(kind, &place);
+    let path = place.join(name);
+    let route = Route::new(&path.to_string_lossy())?;
     make_directory(kind, &route)?;
     Ok(route)
+}
+
+/// A name for a store that nobody else has or can guess.
+pub(super) fn fresh_name() -> String {
+    format!("{PREFIX}{}-{}", process::own_pid(), files::random_suffix())
 }
 
 fn create_at(kind: Kind, route: &Route) -> Result<()> {
@@ -143,8 +144,11 @@ pub(in crate::protocol) fn destroy(kind: Kind, route: &Route) -> Result<()> {
     let identity = files::identity_of(store.dir()).map_err(failed)?;
     if store.is_ours {
         // The notes go last: whoever is killed half-way leaves a store that can be told to be abandoned.
+        // Entries go before what is beside them: one alone would look like that of a peer that is just joining.
+        let mut names = files::names(store.dir()).map_err(failed)?;
+        names.sort_by_key(|name| is_reserved(name) || Sidecar::split(name).is_some());
         let mut left = Ok(());
-        for name in files::names(store.dir()).map_err(failed)? {
+        for name in names {
             if name != OWNER && name != MADE {
                 let removed = tree::remove(store.dir(), &name);
                 left = left.and(removed.map_err(|error| store.failed(&name, "the store cannot be removed", error)));
@@ -169,7 +173,7 @@ pub(super) fn is_marked(dir: BorrowedFd<'_>, (device, inode): (u64, u64)) -> boo
 fn remove_known(store: &Store) -> Result<()> {
     let names =
         files::names(store.dir()).map_err(|error| store.failed(OsStr::new(""), "the store cannot be listed", error))?;
-    let mut known: Vec<OsString> = names.iter().filter(|name| is_reserved(name)).cloned().collect();
+    let mut known: Vec<OsString> = Vec::new();
     let stems = names.iter().filter_map(|name| Sidecar::split(name)).map(|(stem, _)| stem);
     let mut peers: Vec<&OsStr> = stems.filter(|stem| is_peer(store, stem)).collect();
     peers.sort_unstable();
@@ -180,6 +184,7 @@ fn remove_known(store: &Store) -> Result<()> {
             known.push(sidecar.of(disk));
         }
     }
+    known.extend(names.iter().filter(|name| is_reserved(name)).cloned());
     for name in known {
         tree::remove(store.dir(), &name)
             .map_err(|error| store.failed(&name, "a part of the store cannot be removed", error))?;
@@ -217,12 +222,14 @@ fn sweep_abandoned(kind: Kind, temporary: &Path) {
 
 fn remove_if_abandoned(store: &Store) -> Result<()> {
     let Ok(identity) = files::identity_of(store.dir()) else { return Ok(()) };
-    if !store.is_ours || !is_abandoned(store)? {
+    // Asked first: entering the critical section of a store that has no lock yet changes it.
+    let is_old = is_old(store)?;
+    if !is_abandoned(store, is_old)? {
         return Ok(());
     }
     // Asked again inside, where no peer can be taking a name; then out of everybody's way in one step.
     let _section = store.enter()?;
-    if is_abandoned(store)? {
+    if is_abandoned(store, is_old)? {
         let path = Path::new(store.route.as_str());
         let aside = path.with_file_name(format!("{PREFIX}dead-{}", files::random_suffix()));
         if std::fs::rename(path, &aside).is_ok() {
@@ -233,13 +240,14 @@ fn remove_if_abandoned(store: &Store) -> Result<()> {
     Ok(())
 }
 
-/// Whether the owner wanted the store to go with it, is gone, and no peer is alive.
-fn is_abandoned(store: &Store) -> Result<bool> {
+/// Whether the owner wanted the store to go with it, is gone, and no peer is alive; or was killed before it was on
+/// record, which only one that is old can be.
+fn is_abandoned(store: &Store, is_old: bool) -> Result<bool> {
     let failed = |error| store.failed(OsStr::new(OWNER), "the owner's record cannot be read", error);
     match lock::holder(store.dir().as_fd(), OsStr::new(OWNER)).map_err(failed)? {
-        Holder::Dead(_) => {}
-        Holder::Alive(_) => return Ok(false),
-        Holder::None => return is_half_made(store),
+        Holder::Dead(_) if store.is_ours => {}
+        Holder::Dead(_) | Holder::Alive(_) => return Ok(false),
+        Holder::None => return Ok(is_old && is_half_made(store)?),
     }
     let note = files::read_small(store.dir(), OsStr::new(OWNER), 4096).map_err(failed)?.unwrap_or_default();
     let terms = note.split(|byte| *byte == b'\n').nth(1).and_then(|line| serde_json::from_slice::<Terms>(line).ok());
@@ -254,13 +262,33 @@ fn is_abandoned(store: &Store) -> Result<bool> {
     Ok(true)
 }
 
-/// Whether the store has been without an owner's record and empty for so long that nobody is making or removing it.
-fn is_half_made(store: &Store) -> Result<bool> {
+/// Whether nothing has been put into the store for so long that nobody is making or removing it.
+fn is_old(store: &Store) -> Result<bool> {
     const MOMENTS: u64 = 10;
     let failed = |error| store.failed(OsStr::new(""), "the store cannot be read", error);
-    let names = files::names(store.dir()).map_err(failed)?;
     let changed = rustix::fs::fstat(store.dir()).map_err(|error| failed(error.into()))?.st_ctime;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let is_old = u64::try_from(changed).is_ok_and(|changed| now.saturating_sub(changed) > MOMENTS);
-    Ok(is_old && names.iter().all(|name| is_reserved(name)))
+    Ok(u64::try_from(changed).is_ok_and(|changed| now.saturating_sub(changed) > MOMENTS))
+}
+
+/// Whether a store without an owner's record has nothing of a peer in it. One without our mark, whose maker or remover
+/// was killed in the moment when it has none, must be called as only ours are, and hold nothing else either.
+fn is_half_made(store: &Store) -> Result<bool> {
+    let names =
+        files::names(store.dir()).map_err(|error| store.failed(OsStr::new(""), "the store cannot be read", error))?;
+    Ok(if store.is_ours {
+        names.iter().all(|name| is_reserved(name))
+    } else {
+        has_our_name(store.route.as_ref()) && names.iter().all(|name| name == MADE || name == LOCK)
+    })
+}
+
+/// Whether a path ends as that of a store in the temporary directory does: prefix, pid or `dead`, random suffix.
+fn has_our_name(path: &Path) -> bool {
+    let name = path.file_name().and_then(OsStr::to_str).and_then(|name| name.strip_prefix(PREFIX));
+    name.and_then(|name| name.split_once('-')).is_some_and(|(who, suffix)| {
+        (who == "dead" || who.parse::<u32>().is_ok())
+            && suffix.len() == files::random_suffix().len()
+            && suffix.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
 }

@@ -2,6 +2,7 @@
 //! A name that is held on a bus whose mailboxes are in the kernel: what AtomicPipe, UnixSocket and ConnectionUnix do
 //! alike. The entry is only the door; what was sent and not read goes with the process that holds the mailbox.
 
+use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -38,7 +39,7 @@ pub(in crate::protocol) struct Seat {
     listing: Listing,
     /// Tells of the end of the store; rung while something waits that no descriptor of the kernel tells of.
     watch: Option<Watch>,
-    has_rung: bool,
+    has_rung: Cell<bool>,
     may_have_resumed: bool,
     /// Messages that were put back and read again, but not handed out.
     resumed: std::collections::VecDeque<Message>,
@@ -98,7 +99,7 @@ impl Seat {
             life,
             listing,
             watch,
-            has_rung: false,
+            has_rung: Cell::new(false),
             may_have_resumed: true,
             resumed: std::collections::VecDeque::new(),
             reports: Inbox::default(),
@@ -179,7 +180,6 @@ impl Seat {
         }
         self.store.append_resume(&self.disk, &payloads)?;
         self.may_have_resumed = true;
-        self.ring_if(true);
         Ok(())
     }
 
@@ -194,20 +194,19 @@ impl Seat {
         if let Some(watch) = &self.watch {
             watch.take_changed();
         }
-        self.has_rung = false;
+        self.has_rung.set(false);
         if self.store.is_gone() && !self.is_unlisted { Err(self.store.removed()) } else { Ok(()) }
     }
 
-    /// Keeps the descriptors readable while something waits in this process that no other descriptor tells of; and not
-    /// any longer.
+    /// Makes the descriptors quiet once nothing waits in this process any more. That they are readable while something
+    /// does is seen to by [`Seat::wake`], since most who take messages one by one never poll in between.
     pub(in crate::protocol) fn ring_if(&mut self, is_waiting: bool) {
-        let Some(watch) = &self.watch else { return };
-        match (is_waiting, self.has_rung) {
-            (true, false) => watch.ring(),
-            (false, true) => drop(watch.take_changed()),
-            _ => return,
+        if !is_waiting
+            && self.has_rung.replace(false)
+            && let Some(watch) = &self.watch
+        {
+            watch.take_changed();
         }
-        self.has_rung = is_waiting;
     }
 
     /// What to poll, with the descriptors of the transport. `is_waiting`: whether something waits in this process.
@@ -217,6 +216,13 @@ impl Seat {
         transport: impl IntoIterator<Item = BorrowedFd<'a>>,
         is_waiting: bool,
     ) -> Wake<'a> {
+        if wanted.messages
+            && is_waiting
+            && !self.has_rung.replace(true)
+            && let Some(watch) = &self.watch
+        {
+            watch.ring();
+        }
         let mut wake = match &self.watch {
             _ if !wanted.messages => Wake { descriptors: vec![], look_every: Duration::MAX },
             Some(watch) => Wake { descriptors: watch.descriptors().to_vec(), look_every: LOOK_ALL_THE_SAME },
@@ -236,10 +242,6 @@ impl Seat {
 
     pub(in crate::protocol) fn directory(&mut self) -> &mut dyn Directory {
         &mut self.listing
-    }
-
-    pub(in crate::protocol) fn is_unlisted(&self) -> bool {
-        self.is_unlisted
     }
 
     /// Removes the entry, if it is still the one that was made here.

@@ -59,14 +59,7 @@ impl Protocol for MessageFiles {
     }
 
     fn viable(&self) -> Result<(), NotViable> {
-        let temporary = std::env::temp_dir();
-        match rustix::fs::access(&temporary, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK) {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                let path = temporary.display();
-                Err(NotViable(format!("the temporary directory {path} cannot be written to: {error}")))
-            }
-        }
+        directory_store::viable(KIND).map(drop)
     }
 
     fn create(&self, options: &CreateOptions) -> Result<Route> {

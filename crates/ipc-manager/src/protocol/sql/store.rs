@@ -39,8 +39,6 @@ pub(super) type Outcome<T> = std::result::Result<Result<T>, Failure>;
 pub(super) struct PeerRow {
     pub(super) id: String,
     pub(super) standing: Standing,
-    /// The holder's column as it is, to be compared with.
-    pub(super) holder_text: Option<String>,
     pub(super) stats: Option<Vec<u8>>,
 }
 
@@ -199,7 +197,7 @@ impl PeerRow {
             until: until.and_then(time),
             holder: holder_text.as_deref().and_then(Holder::parse),
         };
-        Some(Self { id, standing, holder_text, stats })
+        Some(Self { id, standing, stats })
     }
 
     /// Of a row without counters.
