@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use ipc_manager::{Capabilities, ProtocolName, Registry};
 
+use crate::servers::Engine;
+
 /// A protocol, and how to make a fresh bus for it.
 ///
 /// ```
@@ -20,6 +22,7 @@ pub struct Subject {
     registry: fn() -> Registry,
     route: Option<fn(&Path) -> PathBuf>,
     rewrites: bool,
+    server: Option<Engine>,
 }
 
 impl Subject {
@@ -33,7 +36,29 @@ impl Subject {
             registry: Registry::standard,
             route: None,
             rewrites: false,
+            server: None,
         }
+    }
+
+    /// Makes buses in databases on a server of this kind, each in a fresh one.
+    #[must_use]
+    pub fn on_server(mut self, engine: Engine) -> Self {
+        self.server = Some(engine);
+        self
+    }
+
+    /// The kind of server that its buses are on.
+    #[must_use]
+    pub fn server(&self) -> Option<Engine> {
+        self.server
+    }
+
+    /// Whether this machine can run it.
+    ///
+    /// # Errors
+    /// The reason why it cannot, one sentence.
+    pub fn can_run(&self) -> Result<(), String> {
+        self.server.map_or(Ok(()), crate::servers::can_start)
     }
 
     /// Says that each operation writes the whole store anew, so that thousands of waiting messages cost a test too much

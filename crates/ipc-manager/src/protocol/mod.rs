@@ -14,7 +14,7 @@ mod directory_store;
 mod json_file;
 mod local_memory;
 mod message_files;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgresql", feature = "mysql"))]
 mod sql;
 mod unix_socket;
 
@@ -37,6 +37,12 @@ fn standard() -> Vec<Arc<dyn Protocol>> {
         Arc::new(unix_socket::UnixSocket),
         #[cfg(feature = "sqlite")]
         Arc::new(sql::sqlite::Sqlite),
+        #[cfg(feature = "postgresql")]
+        Arc::new(sql::postgresql::POSTGRESQL),
+        #[cfg(feature = "mysql")]
+        Arc::new(sql::mysql::MARIADB),
+        #[cfg(feature = "mysql")]
+        Arc::new(sql::mysql::MYSQL),
         Arc::new(message_files::MessageFiles),
         Arc::new(json_file::JsonFile),
         Arc::new(local_memory::LocalMemory),

@@ -15,6 +15,9 @@ use crate::system::process::{self, Alive, Identity};
 pub(in crate::protocol) struct Holder {
     #[serde(flatten)]
     pub(in crate::protocol) identity: Identity,
+    /// The user that it runs as.
+    #[serde(default)]
+    uid: u32,
     /// The name of its doorbell, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     bell: Option<String>,
@@ -39,7 +42,7 @@ impl Holder {
     /// This process, with its doorbell.
     pub(in crate::protocol) fn own(bell: Option<&OsStr>) -> Self {
         let bell = bell.and_then(OsStr::to_str).map(str::to_owned);
-        Self { identity: Identity::own(), bell, leaving: false }
+        Self { identity: Identity::own(), uid: own_uid(), bell, leaving: false }
     }
 
     pub(in crate::protocol) fn leaving(&self) -> Self {
@@ -103,10 +106,17 @@ impl Standing {
         self.holder().map(|holder| holder.identity.pid).or(self.pid.filter(|_| self.is_active))
     }
 
-    /// Whether a peer is behind it that knows no doorbells.
+    /// Whether a peer is behind it that does not ring the bells of this user: it knows none, or they hang elsewhere.
     pub(in crate::protocol) fn is_foreign(&self) -> bool {
-        self.is_active && self.pid.is_some() && self.holder().is_none()
+        let rings = |holder: &Holder| {
+            holder.bell.is_some() && holder.uid == own_uid() && holder.identity.alive() != Alive::Unknown
+        };
+        self.is_active && self.pid.is_some() && !self.holder().is_some_and(rings)
     }
+}
+
+fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
 }
 
 /// Seconds since the epoch as a point in time; `None` for what cannot be one.

@@ -147,23 +147,9 @@ impl FileStore {
     pub(in crate::protocol) fn hold(&self, guarded: bool, instead_of: Option<Hold>) -> Result<Hold> {
         check_file(self.kind.protocol, &self.route)?;
         let folder = folder_of(&self.route);
-        let failed = |error| self.failed(&folder, "the owner cannot be put on record", error);
-        let beside = Beside::open_or_make(&folder).map_err(failed)?;
-        let deadline = Deadline::after(Duration::from_secs(5));
-        let _section = SectionLock::acquire(beside.dir(), OsStr::new(SECTION), deadline).map_err(failed)?;
-        if instead_of.is_none() {
-            let holder = lock::holder(beside.dir(), OsStr::new(OWNER)).map_err(failed)?;
-            if let LockHolder::Alive(identity) = holder {
-                let pid = identity.map_or_else(String::new, |identity| format!(", process {}", identity.pid));
-                let detail = format!("the bus has an owner that is alive{pid}");
-                return Err(self.place(Error::new(ErrorKind::NameInUse, detail)));
-            }
-        }
-        let mut note = lock::identity_line(&Identity::own());
-        note.extend(serde_json::to_vec(&Terms { guarded }).unwrap_or_default());
-        let (life, prepared) = LifeLock::prepare(beside.dir(), &note).map_err(failed)?;
-        life.publish(beside.dir(), &prepared, OsStr::new(OWNER)).map_err(failed)?;
-        Ok(Hold::new(life))
+        let beside = Beside::open_or_make(&folder)
+            .map_err(|error| self.failed(&folder, "the owner cannot be put on record", error))?;
+        beside.hold(guarded, instead_of).map_err(|error| self.place(error))
     }
 
     /// Removes the file with what goes with it, the folder beside it, and the directory that was made for it.
@@ -188,15 +174,7 @@ impl FileStore {
     pub(in crate::protocol) fn remove_folder(&self) -> Result<()> {
         let folder = folder_of(&self.route);
         let failed = |error| self.failed(&folder, "the folder beside the store cannot be removed", error);
-        let Some(beside) = Beside::of_file(&self.route) else { return Ok(()) };
-        // The notes go last: whoever is killed half-way leaves a store that can be told to be abandoned.
-        let is_note = |name: &OsString| name == OWNER || name == MADE;
-        let names = files::names(beside.dir()).map_err(failed)?;
-        for name in names.iter().filter(|name| !is_note(name)).chain(names.iter().filter(|name| is_note(name))) {
-            tree::remove(beside.dir(), name).map_err(failed)?;
-        }
-        let _ = std::fs::remove_dir(&folder);
-        Ok(())
+        Beside::of_file(&self.route).map_or(Ok(()), |beside| beside.clear().map_err(failed))
     }
 
     /// Adds to an error that it happened in this store.
@@ -225,6 +203,40 @@ impl FileStore {
             && self.made().is_some_and(|made| made.directory)
             && !bells().iter().any(|bell| beside.porch.is_answered(bell) == Some(true))
             && !(self.kind.is_in_use)(&self.route)
+    }
+}
+
+impl Beside {
+    /// Puts this process on record as the owner, unless another one is there.
+    pub(in crate::protocol) fn hold(&self, guarded: bool, instead_of: Option<Hold>) -> Result<Hold> {
+        let failed = |error| Error::system(error, "the owner cannot be put on record").at_path(self.porch.path());
+        let deadline = Deadline::after(Duration::from_secs(5));
+        let _section = SectionLock::acquire(self.dir(), OsStr::new(SECTION), deadline).map_err(failed)?;
+        if instead_of.is_none() {
+            let holder = lock::holder(self.dir(), OsStr::new(OWNER)).map_err(failed)?;
+            if let LockHolder::Alive(identity) = holder {
+                let pid = identity.map_or_else(String::new, |identity| format!(", process {}", identity.pid));
+                let detail = format!("the bus has an owner that is alive{pid}");
+                return Err(Error::new(ErrorKind::NameInUse, detail));
+            }
+        }
+        let mut note = lock::identity_line(&Identity::own());
+        note.extend(serde_json::to_vec(&Terms { guarded }).unwrap_or_default());
+        let (life, prepared) = LifeLock::prepare(self.dir(), &note).map_err(failed)?;
+        life.publish(self.dir(), &prepared, OsStr::new(OWNER)).map_err(failed)?;
+        Ok(Hold::new(life))
+    }
+
+    /// Removes the folder with all in it.
+    pub(in crate::protocol) fn clear(&self) -> std::io::Result<()> {
+        // The notes go last: whoever is killed half-way leaves a store that can be told to be abandoned.
+        let is_note = |name: &OsString| name == OWNER || name == MADE;
+        let names = files::names(self.dir())?;
+        for name in names.iter().filter(|name| !is_note(name)).chain(names.iter().filter(|name| is_note(name))) {
+            tree::remove(self.dir(), name)?;
+        }
+        let _ = std::fs::remove_dir(self.porch.path());
+        Ok(())
     }
 }
 

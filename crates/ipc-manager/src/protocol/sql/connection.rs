@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One peer on a bus in a database.
 
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::listing::Listing;
 use super::mailbox;
 use super::names::{Held, Taken};
 use super::outgoing::Outgoing;
 use super::store::Store;
+use super::value::Param;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::message::Message;
 use crate::name::PeerName;
-use crate::protocol::beside::Holder;
+use crate::protocol::beside::{Holder, seconds};
 use crate::protocol::{Connection, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, Receipt, Wake, Wanted};
 use crate::stats::Stats;
 use crate::system::bell::Bell;
@@ -28,6 +29,10 @@ const LOOK_FOR_FOREIGN: Duration = Duration::from_millis(100);
 const POLL: Duration = Duration::from_millis(20);
 /// How often to ask whether a peer is there that does not ring.
 const ASK_FOR_FOREIGN: Duration = Duration::from_secs(10);
+/// How long it is known which messages were taken, for senders that lost their connection as they sent them; and how
+/// often what is older is forgotten.
+const TAKEN_IS_KNOWN: Duration = Duration::from_secs(600);
+const FORGET_EVERY: Duration = Duration::from_secs(60);
 
 /// See the module.
 #[derive(Debug)]
@@ -40,6 +45,9 @@ struct SqlConnection {
     /// Readable while something is left that is known of, where there is no doorbell to ring.
     left_over: Bell,
     has_rung: bool,
+    in_doubt: Option<mailbox::InDoubt>,
+    /// When old ids were forgotten last.
+    forgot: Instant,
     is_unlisted: bool,
 }
 
@@ -70,6 +78,8 @@ pub(super) fn open(mut store: Store, options: OpenOptions) -> Result<Opened> {
         bell,
         left_over,
         has_rung: false,
+        in_doubt: None,
+        forgot: Instant::now(),
         is_unlisted: false,
     };
     Ok(Opened { connection: Box::new(connection), stats, discarded })
@@ -100,6 +110,19 @@ impl SqlConnection {
         }
     }
 
+    /// Forgets, from time to time, which ids were taken long ago: their senders know by now, or never will.
+    fn forget_taken(&mut self) {
+        if self.listing.store.schema.taken && self.forgot.elapsed() >= FORGET_EVERY {
+            self.forgot = Instant::now();
+            let before = Param::Seconds(seconds(SystemTime::now()) - TAKEN_IS_KNOWN.as_secs_f64());
+            let forgot =
+                self.listing.store.execute("old ids cannot be forgotten", |texts| &texts.forget_taken, &[before]);
+            if let Err(error) = forgot {
+                log::debug!("{error}");
+            }
+        }
+    }
+
     /// Looks at the mailbox, and from time to time at what else may have changed.
     fn look(&mut self) -> Result<bool> {
         let look = mailbox::look(&mut self.listing.store, &self.held.name)?;
@@ -126,12 +149,21 @@ impl Connection for SqlConnection {
     fn collect(&mut self, most: usize, bytes: usize, inbox: &mut Inbox) -> Result<()> {
         self.note_rings();
         // Looking takes no lock, so whoever finds nothing is in nobody's way.
-        if !self.look()? {
+        if self.in_doubt.is_none() && !self.look()? {
             return Ok(());
         }
         let wanted = most.saturating_sub(inbox.len());
-        let is_left = mailbox::take(&mut self.listing.store, &self.held.name, wanted, bytes, &self.limits, inbox)?;
+        let is_left = mailbox::take(
+            &mut self.listing.store,
+            &self.held.name,
+            wanted,
+            bytes,
+            &self.limits,
+            inbox,
+            &mut self.in_doubt,
+        )?;
         self.ring_if(is_left);
+        self.forget_taken();
         Ok(())
     }
 
@@ -158,7 +190,7 @@ impl Connection for SqlConnection {
     fn wake(&self, wanted: Wanted) -> Wake<'_> {
         let mut wake = Wake { descriptors: vec![], look_every: Duration::MAX };
         if wanted.messages {
-            let told = self.listing.store.driver.descriptor();
+            let told = self.listing.store.driver.descriptor().filter(|_| self.listing.store.schema.rings);
             wake.look_every = match (&self.bell, told) {
                 // The database tells of all writers.
                 (_, Some(_)) => LOOK_ALL_THE_SAME,

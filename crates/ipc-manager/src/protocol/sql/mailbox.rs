@@ -34,6 +34,19 @@ pub(super) fn look(store: &mut Store, own: &PeerName) -> Result<Look> {
     Ok(Look { has_message: !waits.is_null(), is_registered: registered.as_integer() != Some(0) })
 }
 
+/// Messages of which it is not known whether they were taken: the connection was lost as they were.
+pub(super) struct InDoubt {
+    /// One of them; all or none were taken.
+    id: String,
+    found: Vec<Found>,
+}
+
+impl std::fmt::Debug for InDoubt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "InDoubt({} messages)", self.found.len())
+    }
+}
+
 /// What a row is: a message, or something that is none, with the reason.
 enum Found {
     Sound(Decoded),
@@ -50,12 +63,15 @@ pub(super) fn take(
     bytes: usize,
     limits: &Limits,
     inbox: &mut Inbox,
+    in_doubt: &mut Option<InDoubt>,
 ) -> Result<bool> {
     if most == 0 {
         return Ok(true);
     }
+    resolve(store, in_doubt, inbox)?;
     let serializer = std::sync::Arc::clone(&store.serializer);
-    let (found, is_left) = store.transaction("messages cannot be taken", |tx| {
+    let mut last = None;
+    let taken = store.transaction("messages cannot be taken", |tx| {
         let most = how_many(tx, own, most, bytes)?;
         let rows = take_within(tx, own, most)?;
         let is_left = i64::try_from(rows.len()).is_ok_and(|count| count >= most);
@@ -65,8 +81,38 @@ pub(super) fn take(
                 keep_damaged(tx, error, row)?;
             }
         }
-        Ok(Ok((found, is_left)))
-    })?;
+        last = Some(found);
+        Ok(Ok(is_left))
+    });
+    let found = last.unwrap_or_default();
+    let is_left = match taken {
+        Ok(is_left) => is_left,
+        Err(error) => {
+            if store.is_in_doubt()
+                && let Some(first) = found.first()
+            {
+                *in_doubt = Some(InDoubt { id: first.id().to_owned(), found });
+            }
+            return Err(error);
+        }
+    };
+    hand_out(store, found, inbox);
+    Ok(is_left)
+}
+
+/// Finds out whether messages were taken when the connection was lost, and hands them out if they were. Whoever is just
+/// taking them is waited for.
+fn resolve(store: &mut Store, in_doubt: &mut Option<InDoubt>, inbox: &mut Inbox) -> Result<()> {
+    if let Some(doubtful) = &in_doubt {
+        let params = [Param::Text(&doubtful.id)];
+        let there = store.query("the mailbox cannot be read", |texts| &texts.message_locked, &params)?;
+        let doubtful = in_doubt.take().filter(|_| there.is_empty());
+        hand_out(store, doubtful.map(|doubtful| doubtful.found).unwrap_or_default(), inbox);
+    }
+    Ok(())
+}
+
+fn hand_out(store: &Store, found: Vec<Found>, inbox: &mut Inbox) {
     for one in found {
         match one {
             Found::Sound(Decoded { message, counts: true }) => inbox.accept(message),
@@ -81,7 +127,15 @@ pub(super) fn take(
             }
         }
     }
-    Ok(is_left)
+}
+
+impl Found {
+    fn id(&self) -> &str {
+        match self {
+            Self::Sound(decoded) => decoded.message.id().as_str(),
+            Self::Damaged(_, row) => &row.id,
+        }
+    }
 }
 
 /// How many messages fit: one always does.
@@ -108,6 +162,13 @@ fn take_within(tx: &mut Tx<'_>, own: &PeerName, most: i64) -> std::result::Resul
             let ids: Vec<_> = left[..count].iter().map(|row| Param::Text(&row.id)).collect();
             tx.driver.execute(&tx.texts.delete(count), &ids)?;
             left = &left[count..];
+        }
+    }
+    if tx.schema.taken {
+        let now = Param::Seconds(seconds(std::time::SystemTime::now()));
+        for part in rows.chunks(IDS) {
+            let params: Vec<_> = part.iter().flat_map(|row| [Param::Text(&row.id), now]).collect();
+            tx.driver.execute(&tx.texts.note_taken(part.len()), &params)?;
         }
     }
     // What is given back by a deletion has no order.

@@ -102,7 +102,7 @@ impl Outgoing {
 
     fn send(&mut self, store: &mut Store, to: &PeerName, row: &Outbound<'_>) -> Result<Receipt> {
         let was_in_doubt = self.in_doubt.contains(row.id);
-        if was_in_doubt && is_there(store, to, row)? {
+        if was_in_doubt && (is_there(store, to, row)? || was_taken(store, row)?) {
             self.in_doubt.remove(row.id);
             return Ok(self.recipient(store, to)?.receipt);
         }
@@ -325,6 +325,15 @@ fn is_there(store: &mut Store, to: &PeerName, row: &Outbound<'_>) -> Result<bool
         return Ok(true);
     }
     Err(Error::new(ErrorKind::Store, "another message with this id waits there already"))
+}
+
+/// Whether the message was stored and has been read since.
+fn was_taken(store: &mut Store, row: &Outbound<'_>) -> Result<bool> {
+    if !store.schema.taken {
+        return Ok(false);
+    }
+    let rows = store.query("a message cannot be looked up", |texts| &texts.was_taken, &[Param::Text(row.id)])?;
+    Ok(!rows.is_empty())
 }
 
 fn no_such_peer() -> Error {

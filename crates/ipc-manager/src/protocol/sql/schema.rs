@@ -8,6 +8,9 @@ use super::value::{Failure, Trouble};
 pub(super) const PEERS: &str = "ipcm_peers";
 pub(super) const MESSAGES: &str = "ipcm_messages";
 pub(super) const DAMAGED: &str = "ipcm_damaged";
+const TAKEN: &str = "ipcm_taken";
+/// A table that says by being there that this implementation made the others.
+const OURS: &str = "ipcm_made";
 
 /// Which of the columns that not every version has are there. Without one its use is done without.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,6 +27,13 @@ pub(super) struct Schema {
     pub(super) sequence: bool,
     /// The table of what is no message.
     pub(super) damaged: bool,
+    /// The table of ids that were taken, where a sender can lose its connection without knowing what became of its
+    /// message.
+    pub(super) taken: bool,
+    /// Whether the database tells readers of what anybody wrote.
+    pub(super) rings: bool,
+    /// Whether the tables were made by this implementation.
+    pub(super) is_ours: bool,
     /// Largest content in bytes that the column and the connection take.
     pub(super) largest: Option<u64>,
 }
@@ -46,6 +56,9 @@ impl Schema {
                 (Some(MESSAGES), Some("ipcm_more")) => schema.more = true,
                 (Some(MESSAGES), Some(column)) if column == dialect.sequence() => schema.sequence = true,
                 (Some(DAMAGED), Some("id")) => schema.damaged = true,
+                (Some(TAKEN), Some("id")) => schema.taken = true,
+                (Some(OURS), Some(_)) => schema.is_ours = true,
+                (Some("ipcm_ring"), Some(_)) => schema.rings = true,
                 _ => {}
             }
         }
@@ -68,8 +81,13 @@ impl Schema {
 pub(super) fn make(driver: &mut dyn Driver, dialect: &dyn Dialect) -> Result<bool, Failure> {
     let before = Schema::find(driver, dialect)?;
     if !before.is_bus {
-        for statement in dialect.tables() {
-            driver.execute(&render(dialect, &statement), &[])?;
+        let note = format!("CREATE TABLE IF NOT EXISTS {OURS} (note INTEGER)");
+        for statement in dialect.tables().iter().chain([&note]) {
+            match driver.execute(&render(dialect, statement), &[]) {
+                // Two who make the same table at once: one is told so.
+                Err(failure) if failure.trouble == Trouble::Duplicate => {}
+                made => drop(made?),
+            }
         }
     }
     bring_up_to_date(driver, dialect)?;
@@ -98,7 +116,7 @@ pub(super) fn bring_up_to_date(driver: &mut dyn Driver, dialect: &dyn Dialect) -
 
 /// Removes what the bus put into a database that is somebody else's.
 pub(super) fn remove(driver: &mut dyn Driver) -> Result<(), Failure> {
-    for table in [DAMAGED, MESSAGES, PEERS] {
+    for table in [DAMAGED, TAKEN, OURS, MESSAGES, PEERS] {
         driver.execute(&format!("DROP TABLE IF EXISTS {table}"), &[])?;
     }
     Ok(())

@@ -59,6 +59,12 @@ pub(super) struct Statements {
     pub(super) unread: String,
     /// name: how many.
     pub(super) unread_of: String,
+    /// id.
+    pub(super) was_taken: String,
+    /// seconds.
+    pub(super) forget_taken: String,
+    /// id: id, and waits for whoever is just taking it.
+    pub(super) message_locked: String,
     row: String,
     insert_rows: String,
     insert_end: String,
@@ -161,6 +167,9 @@ impl Statements {
             last_stamp: render("SELECT {MAX(stamp)!} FROM ipcm_messages WHERE [from] = :text"),
             unread: render("SELECT [to], COUNT(*) FROM ipcm_messages GROUP BY [to]"),
             unread_of: render("SELECT COUNT(*) FROM ipcm_messages WHERE [to] = :text"),
+            was_taken: render("SELECT 1 FROM ipcm_taken WHERE id = :id"),
+            forget_taken: render("DELETE FROM ipcm_taken WHERE taken < :seconds"),
+            message_locked: render("SELECT {id!} FROM ipcm_messages WHERE id = :id {update}"),
             row: format!("({values})"),
             insert_rows: format!("INSERT INTO ipcm_messages ({message}) VALUES "),
             insert_end: " {unless there in ipcm_messages}".to_owned(),
@@ -173,6 +182,13 @@ impl Statements {
     pub(super) fn insert(&self, count: usize) -> String {
         let rows = vec![self.row.as_str(); count].join(", ");
         render(self.dialect_kind, &format!("{}{rows}{}", self.insert_rows, self.insert_end))
+    }
+
+    /// Notes so many ids as taken: for each its id, now.
+    pub(super) fn note_taken(&self, count: usize) -> String {
+        let rows = vec!["(:id, :seconds)"; count].join(", ");
+        let end = "{unless there in ipcm_taken}";
+        render(self.dialect_kind, &format!("INSERT INTO ipcm_taken (id, taken) VALUES {rows} {end}"))
     }
 
     /// Deletes so many messages by id.

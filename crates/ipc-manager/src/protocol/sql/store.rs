@@ -29,6 +29,8 @@ pub(in crate::protocol) struct Store {
     pub(super) route: Route,
     pub(super) beside: Option<Beside>,
     pub(super) serializer: Arc<dyn Serializer>,
+    /// What the last failed transaction failed of.
+    last_trouble: Option<Trouble>,
 }
 
 /// What a transaction has come to: done, or refused and nothing changed.
@@ -64,7 +66,7 @@ impl Store {
             return Err(place(Error::new(ErrorKind::NoSuchBus, detail)));
         }
         let texts = Statements::new(dialect, &schema);
-        Ok(Self { driver, dialect, texts, schema, route: route.clone(), beside, serializer })
+        Ok(Self { driver, dialect, texts, schema, route: route.clone(), beside, serializer, last_trouble: None })
     }
 
     pub(super) fn porch(&self) -> Option<&Porch> {
@@ -110,11 +112,15 @@ impl Store {
         mut work: impl FnMut(&mut Tx<'_>) -> Outcome<T>,
     ) -> Result<T> {
         let mut tries = 0;
+        self.last_trouble = None;
         loop {
             tries += 1;
             match self.attempt(&mut work) {
                 Err(failure) if failure.trouble == Trouble::Conflict && tries < MOST_TRIES => {}
-                Err(failure) => return Err(self.failed(detail, failure)),
+                Err(failure) => {
+                    self.last_trouble = Some(failure.trouble);
+                    return Err(self.failed(detail, failure));
+                }
                 Ok(outcome) => return outcome,
             }
         }
@@ -136,6 +142,11 @@ impl Store {
                 outcome
             }
         }
+    }
+
+    /// Whether the last transaction that failed may have been kept.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.last_trouble == Some(Trouble::InDoubt)
     }
 
     /// A peer's row, if there is one of exactly this name.
@@ -217,6 +228,9 @@ pub(super) fn error_of(failure: Failure, detail: &str) -> Error {
         Trouble::Missing => Error::new(ErrorKind::NoSuchBus, "there is no bus in the database, or it was removed"),
         Trouble::Lost => {
             Error::new(ErrorKind::Store, format!("{detail}: the connection was lost")).with_retryable(true)
+        }
+        Trouble::InDoubt => {
+            Error::new(ErrorKind::Store, format!("{detail} for sure: the connection was lost")).with_retryable(true)
         }
         Trouble::Unreachable => {
             Error::new(ErrorKind::Store, format!("{detail}: the server cannot be reached")).with_retryable(true)

@@ -117,6 +117,8 @@ pub(super) enum Trouble {
     Missing,
     /// The connection is gone. What was under way may have been done.
     Lost,
+    /// The connection was lost while a transaction was ended: it is kept or undone, and the tables know.
+    InDoubt,
     /// The server is not there, or does not let anybody in right now.
     Unreachable,
     /// The user may not do this.

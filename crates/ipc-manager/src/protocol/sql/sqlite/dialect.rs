@@ -95,7 +95,8 @@ impl Dialect for SqliteDialect {
     fn columns(&self) -> &'static str {
         "SELECT 'ipcm_peers', name, NULL FROM pragma_table_info('ipcm_peers') UNION ALL \
          SELECT 'ipcm_messages', name, NULL FROM pragma_table_info('ipcm_messages') UNION ALL \
-         SELECT 'ipcm_damaged', name, NULL FROM pragma_table_info('ipcm_damaged')"
+         SELECT 'ipcm_damaged', name, NULL FROM pragma_table_info('ipcm_damaged') UNION ALL \
+         SELECT 'ipcm_made', name, NULL FROM pragma_table_info('ipcm_made')"
     }
 
     fn packet_limit(&self) -> Option<&'static str> {
