@@ -110,6 +110,9 @@ pub(super) trait Dialect: Send + Sync + fmt::Debug {
     /// The statement whose one value is the largest content in bytes that the connection carries, where there is one.
     fn packet_limit(&self) -> Option<&'static str>;
 
+    /// Whether the database hands ids back in lower case, however they were spelled.
+    fn lowers_ids(&self) -> bool;
+
     /// Whether the database hands ids back as it was given them, and which it takes.
     fn takes_id(&self, id: &str) -> bool;
 }

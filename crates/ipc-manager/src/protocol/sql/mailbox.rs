@@ -75,7 +75,8 @@ pub(super) fn take(
         let most = how_many(tx, own, most, bytes)?;
         let rows = take_within(tx, own, most)?;
         let is_left = i64::try_from(rows.len()).is_ok_and(|count| count >= most);
-        let mut found: Vec<Found> = rows.into_iter().map(|row| judge(row, own, &*serializer, limits)).collect();
+        let mut found: Vec<Found> =
+            rows.into_iter().map(|row| judge(row, own, &*serializer, limits, tx.dialect.lowers_ids())).collect();
         for one in &mut found {
             if let Found::Damaged(error, row) = one {
                 keep_damaged(tx, error, row)?;
@@ -180,8 +181,8 @@ fn take_within(tx: &mut Tx<'_>, own: &PeerName, most: i64) -> std::result::Resul
     Ok(rows)
 }
 
-fn judge(row: Inbound, own: &PeerName, serializer: &dyn Serializer, limits: &Limits) -> Found {
-    match row.decode(serializer, limits) {
+fn judge(row: Inbound, own: &PeerName, serializer: &dyn Serializer, limits: &Limits, lowers_ids: bool) -> Found {
+    match row.decode(serializer, limits, lowers_ids) {
         Ok(decoded) if decoded.message.to() == Some(own) => Found::Sound(decoded),
         Ok(_) => Found::Damaged(Error::new(ErrorKind::Corrupt, "the message is addressed to somebody else"), row),
         Err(error) => Found::Damaged(error, row),

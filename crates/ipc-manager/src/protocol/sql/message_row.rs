@@ -155,7 +155,8 @@ impl Inbound {
         self.stamp.as_number().unwrap_or(f64::INFINITY)
     }
 
-    pub(super) fn decode(&self, serializer: &dyn Serializer, limits: &Limits) -> Result<Decoded> {
+    /// Puts the message together. `lowers_ids`: whether the database has changed the spelling of its id.
+    pub(super) fn decode(&self, serializer: &dyn Serializer, limits: &Limits, lowers_ids: bool) -> Result<Decoded> {
         let corrupt = |what: &str| Error::new(ErrorKind::Corrupt, format!("the row's {what}"));
         let text = |value: &Value, what: &str| value.clone().into_text().ok_or_else(|| corrupt(what));
         let payload = match &self.content {
@@ -176,7 +177,8 @@ impl Inbound {
         };
         let message = Message::from_parts(
             Parts {
-                id: &self.id,
+                // As all implementations make them.
+                id: &if lowers_ids { self.id.to_ascii_uppercase() } else { self.id.clone() },
                 from: &text(&self.from, "`from` is no text")?,
                 to: &text(&self.to, "`to` is no text")?,
                 stamp: self.stamp.as_number().ok_or_else(|| corrupt("`stamp` is not a number"))?,

@@ -92,6 +92,9 @@ impl Held {
     /// Why the name cannot be had; `None` if it can.
     fn refuse(&self, mode: Mode, row: Option<&PeerRow>, held: Option<PeerState>) -> Option<Error> {
         if let Some(row) = row.filter(|row| row.id != self.name.as_str()) {
+            if mode == Mode::Reconnect {
+                return Some(self.error(ErrorKind::NoSuchPeer, "there is no such peer to continue"));
+            }
             // This database takes the two for one; so would every statement about either.
             let detail = format!("the database takes it for the same name as \"{}\"", crate::error::Escaped(&row.id));
             return Some(self.error(ErrorKind::NameInUse, &detail));

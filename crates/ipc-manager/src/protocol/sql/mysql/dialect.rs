@@ -140,6 +140,10 @@ impl Dialect for MysqlDialect {
         Some("SELECT @@max_allowed_packet - 65536")
     }
 
+    fn lowers_ids(&self) -> bool {
+        self.0 == Maker::MariaDb
+    }
+
     fn takes_id(&self, id: &str) -> bool {
         match self.0 {
             Maker::MariaDb => crate::protocol::sql::dialect::is_uuid(id),

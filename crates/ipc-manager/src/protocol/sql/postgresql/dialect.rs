@@ -117,6 +117,10 @@ impl Dialect for PostgresDialect {
         None
     }
 
+    fn lowers_ids(&self) -> bool {
+        true
+    }
+
     fn takes_id(&self, id: &str) -> bool {
         crate::protocol::sql::dialect::is_uuid(id)
     }

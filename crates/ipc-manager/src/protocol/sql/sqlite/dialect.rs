@@ -103,6 +103,10 @@ impl Dialect for SqliteDialect {
         None
     }
 
+    fn lowers_ids(&self) -> bool {
+        false
+    }
+
     fn takes_id(&self, id: &str) -> bool {
         // The column's type is a made-up one, so what looks like a number becomes one and loses its spelling.
         let looks_like_number = id.trim().parse::<f64>().is_ok();
