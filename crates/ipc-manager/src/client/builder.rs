@@ -8,7 +8,7 @@ use crate::connection_string::ConnectionString;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::name::PeerName;
-use crate::protocol::{Credentials, Durability, Mode, OpenOptions, Opened, Registry};
+use crate::protocol::{Capabilities, Credentials, Durability, Mode, OpenOptions, Opened, Registry};
 use crate::stats::Stats;
 use crate::system::process::own_pid;
 
@@ -197,19 +197,7 @@ impl ClientBuilder {
         let serializer = registry.serializer_of(&self.info)?;
         let capabilities = protocol.capabilities();
         let durability = self.durability.unwrap_or(Durability::Kernel.min(capabilities.durability));
-        if durability > capabilities.durability {
-            let promised = capabilities.durability;
-            let detail = format!("messages that outlive more than the {promised} are not promised by this protocol");
-            return Err(Error::new(ErrorKind::Unsupported, detail).in_protocol(&protocol.name().short()));
-        }
-        if !self.listen && !capabilities.connections {
-            let detail = "all peers of this protocol can be sent to at any time; none can choose not to listen";
-            return Err(Error::new(ErrorKind::Unsupported, detail).in_protocol(&protocol.name().short()));
-        }
-        if !capabilities.credentials && (self.user.is_some() || self.password.is_some()) {
-            let detail = "this protocol knows no users and passwords";
-            return Err(Error::new(ErrorKind::Unsupported, detail).in_protocol(&protocol.name().short()));
-        }
+        self.check_promised(durability, capabilities).map_err(|error| error.in_protocol(&protocol.name().short()))?;
         let options = OpenOptions {
             name: name.clone(),
             mode,
@@ -242,6 +230,23 @@ impl ClientBuilder {
             seen: None,
             keeps_watching: false,
         })
+    }
+}
+
+impl ClientBuilder {
+    /// Refuses what the protocol does not promise.
+    fn check_promised(&self, durability: Durability, capabilities: Capabilities) -> Result<()> {
+        let detail = if durability > capabilities.durability {
+            let promised = capabilities.durability;
+            format!("messages that outlive more than the {promised} are not promised by this protocol")
+        } else if !self.listen && !capabilities.connections {
+            "all peers of this protocol can be sent to at any time; none can choose not to listen".into()
+        } else if !capabilities.credentials && (self.user.is_some() || self.password.is_some()) {
+            "this protocol knows no users and passwords".into()
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(ErrorKind::Unsupported, detail))
     }
 }
 
