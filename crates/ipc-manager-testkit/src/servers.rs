@@ -138,7 +138,8 @@ fn join(engine: Engine) -> io::Result<Server> {
     if let Some(server) = read_state(engine, &state, &in_use)? {
         return Ok(server);
     }
-    let server = PrivateServer::start(engine, &Options::new()).map_err(io::Error::other)?;
+    let server =
+        PrivateServer::start(engine, &Options::new().setting("max_connections", "400")).map_err(io::Error::other)?;
     let text = [
         server.dir().display().to_string(),
         server.socket().display().to_string(),

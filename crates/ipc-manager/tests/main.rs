@@ -24,6 +24,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use ipc_manager::Registry;
+use ipc_manager_testkit::servers::Engine;
 use ipc_manager_testkit::{Sandbox, Subject, Suite};
 
 /// Each protocol, and where a fresh bus of it is made.
@@ -32,7 +33,12 @@ fn subjects() -> Vec<Subject> {
         Subject::new("AtomicPipe").with_route(|dir| dir.join("bus")),
         Subject::new("UnixSocket").with_route(|dir| dir.join("bus")),
         Subject::new("ConnectionUnix").with_route(|dir| dir.join("bus")),
+        Subject::new("SQLite").with_route(|dir| dir.join("bus.sqlite")),
+        Subject::new("PostgreSQL").on_server(Engine::PostgreSQL),
+        Subject::new("MariaDB").on_server(Engine::MariaDb),
+        Subject::new("MySQL").on_server(Engine::MySql),
         Subject::new("MessageFiles").with_route(|dir| dir.join("bus")),
+        Subject::new("JSONFile").with_route(|dir| dir.join("bus.json")).rewriting(),
         Subject::new("LocalMemory"),
     ]
 }

@@ -268,6 +268,13 @@ impl Error {
         self
     }
 
+    /// Adds the table of a database, unless one is known.
+    #[must_use]
+    pub fn in_table(mut self, table: &str) -> Self {
+        self.0.place.table.get_or_insert_with(|| table.to_owned());
+        self
+    }
+
     /// Adds the byte offset, unless one is known.
     #[must_use]
     pub fn at_offset(mut self, offset: usize) -> Self {

@@ -7,6 +7,7 @@ pub(crate) mod bell;
 pub(crate) mod children;
 pub(crate) mod datagram;
 mod deadline;
+pub(crate) mod doorbell;
 pub(crate) mod files;
 pub(crate) mod lock;
 pub(crate) mod pipe;

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::codec::{self, HEADER_BYTES};
-use super::link::Link;
+use super::link::{Link, Standing};
 use super::links::Links;
 use super::standing;
 use crate::error::{Error, ErrorKind, Result, Stored};
@@ -143,7 +143,11 @@ impl Links {
             return Err(Error::new(ErrorKind::Permission, detail));
         }
         let mut link = Link::new(connected, other.pid, Some(to.clone()), self.hello.clone());
-        link.judge(seat);
+        let seen = link.judge(seat);
+        if !seen.is_alive {
+            // A forked child of its may still have the socket open, and nobody reads there.
+            return Err(if seen.standing == Standing::Nobody { missing(seat) } else { gone() });
+        }
         let id = self.add(link);
         self.carrying.insert(to.clone(), id);
         self.stay_bounded(seat, id);
