@@ -17,16 +17,21 @@ pub(super) type Call = Box<dyn FnOnce(&mut Service) -> ServiceResult + Send>;
 pub(super) struct RemoteCalls {
     calls: Mutex<Vec<Call>>,
     bell: Bell,
+    /// Whether the bell rings: a look at this costs no system call.
+    has_rung: AtomicBool,
     has_ended: AtomicBool,
 }
 
 impl RemoteCalls {
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self { calls: Mutex::default(), bell: Bell::new()?, has_ended: AtomicBool::new(false) })
+        Ok(Self { calls: Mutex::default(), bell: Bell::new()?, has_rung: false.into(), has_ended: false.into() })
     }
 
     pub(super) fn take(&self) -> Vec<Call> {
         // In this order: what is added in between rings again.
+        if !self.has_rung.swap(false, Ordering::SeqCst) {
+            return Vec::new();
+        }
         self.bell.clear();
         std::mem::take(&mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -83,6 +88,7 @@ impl Remote {
         calls.push(Box::new(call));
         drop(calls);
         self.0.bell.ring();
+        self.0.has_rung.store(true, Ordering::SeqCst);
         Ok(())
     }
 }

@@ -17,6 +17,8 @@ use crate::system::{children, poll, process};
 /// First and longest pause between two looks whether the peers that are waited for are still there. A process that
 /// ends says so at once; this is for those that leave, and for what no descriptor tells of.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
+/// How long a process that ran is taken to run when it is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// Most processes that are watched while nothing is awaited from them.
 const MOST_WATCHED: usize = 64;
 /// Most reports that are kept for whoever asks, and most ids of taken-back requests.
@@ -59,6 +61,8 @@ struct Asked {
     /// Tells of its end; `None` for this process itself, and where nothing can tell.
     end: Option<OwnedFd>,
     has_ended: bool,
+    /// When it was last known to run.
+    ran: Instant,
 }
 
 /// What became of a response.
@@ -93,7 +97,7 @@ impl<C> Requester<C> {
     /// `peer_gone` if it is dead: nobody would answer.
     pub(super) fn note_peer(&mut self, client: &mut Client, peer: &str) -> Result<PeerName> {
         let name = PeerName::foreign(peer)?;
-        if let Some(asked) = self.asked.get(&name)
+        if let Some(asked) = self.asked.get_mut(&name)
             && asked.is_as_it_was()
         {
             return Ok(name);
@@ -108,7 +112,7 @@ impl<C> Requester<C> {
             let awaited: BTreeSet<_> = self.pending.values().map(|pending| &pending.peer).collect();
             self.asked.retain(|name, _| awaited.contains(name));
         }
-        self.asked.insert(name.clone(), Asked { pid, end, has_ended: false });
+        self.asked.insert(name.clone(), Asked { pid, end, has_ended: false, ran: Instant::now() });
         Ok(name)
     }
 
@@ -286,11 +290,15 @@ impl<C> Pending<C> {
 }
 
 impl Asked {
-    fn is_as_it_was(&self) -> bool {
-        match &self.end {
-            Some(end) => !self.has_ended && !is_readable(end),
-            None => self.pid == Some(process::own_pid()),
+    /// Whether the process that was asked before is still the one to ask. Who ended a moment ago is found out about
+    /// while its answer is waited for.
+    fn is_as_it_was(&mut self) -> bool {
+        let Some(end) = &self.end else { return self.pid == Some(process::own_pid()) };
+        if !self.has_ended && self.ran.elapsed() >= ASK_AGAIN {
+            self.has_ended = is_readable(end);
+            self.ran = Instant::now();
         }
+        !self.has_ended
     }
 }
 

@@ -46,3 +46,21 @@ impl Default for Settings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prt_03_defaults_and_what_passes_to_another_program() {
+        let settings = Settings::default();
+        assert_eq!((settings.cycle, settings.interval), (Duration::from_millis(200), Duration::from_millis(200)));
+        assert!(!settings.posix_exit && !settings.intercept_errors && !settings.expose_error_details);
+        assert_eq!((settings.timeout, settings.drain_timeout), (Duration::from_secs(10), Duration::from_secs(5)));
+        assert_eq!(settings.worker_grace, Duration::from_secs(15));
+        let settings = Settings { name: "s".into(), watch_pids: vec![7], version: Some("1".into()), ..settings };
+        let text = serde_json::to_string(&settings).unwrap();
+        let back: Settings = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::to_string(&back).unwrap(), text);
+    }
+}

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ipc_manager::{Callback, ErrorKind, Handle, Reply, Service, When};
+use ipc_manager::{Callback, ErrorKind, Handle, Reply, Request, Service, When};
 use ipc_manager_testkit::{PATIENCE, Sandbox, Test, eventually};
 
 use super::{bus, double};
@@ -12,6 +12,7 @@ use super::{bus, double};
 pub fn tests() -> Vec<Test> {
     ipc_manager_testkit::tests![
         prt_01_a_service_without_a_handler_is_refused,
+        svc_01_a_callback_for_everything_answers_by_hand,
         prt_04_callbacks_run_in_the_order_that_was_made,
         prt_04_callbacks_change_while_one_of_them_runs,
         prt_05_any_yes_ends_the_service,
@@ -45,6 +46,37 @@ fn prt_01_a_service_without_a_handler_is_refused(_: &Sandbox) {
         Ok(())
     });
     assert_eq!(all.run().unwrap(), 3);
+}
+
+fn svc_01_a_callback_for_everything_answers_by_hand(_: &Sandbox) {
+    let bus = bus();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&seen);
+    let builder = Service::builder("s").bus(bus.info()).on_activity(move |service, activity| {
+        for message in &activity.messages {
+            match Request::of(message) {
+                Some(request) => {
+                    noted.lock().unwrap().push("request");
+                    let answer = (request.value(), "by hand");
+                    service.send_response(request.from().as_str(), request.id(), &answer, None)?;
+                }
+                None if message.is_terminate() => noted.lock().unwrap().push("terminate"),
+                None => noted.lock().unwrap().push("another"),
+            }
+        }
+        Ok(())
+    });
+    let mut handle = builder.spawn_thread().unwrap();
+    let got = Arc::new(Mutex::new(None));
+    let keep = Arc::clone(&got);
+    let callback = move |response: ipc_manager::Result<_>| *keep.lock().unwrap() = Some(response);
+    handle.send_request_with("s", &7, callback).unwrap();
+    handle.await_all_responses(Some(PATIENCE)).unwrap();
+    let response: ipc_manager::Response = got.lock().unwrap().take().unwrap().unwrap();
+    assert_eq!(response.value(), &serde_json::json!([7, "by hand"]));
+    handle.terminate().unwrap();
+    assert!(matches!(handle.wait(Some(PATIENCE)), Some(ipc_manager::Ended::Returned(0))));
+    assert_eq!(*seen.lock().unwrap(), ["request", "terminate"]);
 }
 
 type Log = Arc<Mutex<Vec<&'static str>>>;

@@ -17,7 +17,7 @@ fn every_test_file_is_listed() {
     }
 }
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 23] = [
     "demo",
     "run",
     "spawn",
@@ -27,6 +27,13 @@ const COMMANDS: [&str; 16] = [
     "send",
     "broadcast",
     "recv",
+    "request",
+    "serve",
+    "ping",
+    "ready",
+    "describe",
+    "exec",
+    "wait",
     "stats",
     "audit",
     "suspend",
