@@ -25,8 +25,7 @@ struct Leftover {
     _held: Vec<File>,
 }
 
-/// Finds the directories of private servers whose owners are dead, in `TMPDIR`, `/tmp` and `/var/tmp`: this user's own,
-/// which for root includes those whose servers run as another account.
+/// Finds the directories of private servers whose owners are dead, in `TMPDIR`, `/tmp` and `/var/tmp`: this user's own.
 #[must_use]
 pub fn leftovers() -> Vec<PathBuf> {
     candidates().filter_map(|dir| abandoned(&dir)).map(|left| left.dir).collect()
@@ -51,12 +50,11 @@ pub fn remove_leftovers() -> Result<Vec<PathBuf>> {
 fn candidates() -> impl Iterator<Item = PathBuf> {
     let parents = [env::temp_dir(), PathBuf::from("/tmp"), PathBuf::from("/var/tmp")];
     let parents: BTreeSet<_> = parents.iter().filter_map(|parent| fs::canonicalize(parent).ok()).collect();
-    let uids = account::possible_uids();
+    let uid = account::own_uid();
     let entries = parents.into_iter().filter_map(|parent| fs::read_dir(parent).ok()).flatten().flatten();
     let named = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_name));
     // The metadata of an entry are those of a link itself, not of what it points to.
-    let ours =
-        named.filter(move |entry| entry.metadata().is_ok_and(|found| found.is_dir() && uids.contains(&found.uid())));
+    let ours = named.filter(move |entry| entry.metadata().is_ok_and(|found| found.is_dir() && found.uid() == uid));
     ours.map(|entry| entry.path())
 }
 

@@ -4,13 +4,20 @@
 use std::cell::RefCell;
 use std::path::Path;
 
-use ipc_manager::{Capabilities, Client, ConnectionString, Message, Observer, Result, Spawn, SpawnBuilder};
+use ipc_manager::{Capabilities, Client, ConnectionString, Handle, Message, Observer, Result, Spawn, SpawnBuilder};
 use serde_json::Value;
 
 use crate::servers::{Database, Server, shared};
-use crate::{Puppet, Sandbox, Subject};
+use crate::{Puppet, Sandbox, Subject, actor};
 
 /// A subject and a directory of the test's own.
+///
+/// ```
+/// use ipc_manager_testkit::{Context, Subject};
+/// let subject = Subject::new("LocalMemory");
+/// let context = Context::new(&subject);
+/// assert!(context.capabilities().suspend);
+/// ```
 #[derive(Debug)]
 pub struct Context<'a> {
     subject: &'a Subject,
@@ -107,6 +114,18 @@ impl<'a> Context<'a> {
 }
 
 /// A bus, and ways to join it. Its store is removed when this is dropped.
+///
+/// ```
+/// use ipc_manager_testkit::{Context, PATIENCE, Subject};
+/// let subject = Subject::new("LocalMemory");
+/// let context = Context::new(&subject);
+/// let bus = context.bus();
+/// let (mut a, mut b) = (bus.client("a"), bus.client("b"));
+/// a.send("b", "x")?;
+/// assert_eq!(b.recv_timeout(PATIENCE)?.content(), "x");
+/// # drop((a, b));
+/// # Ok::<(), ipc_manager::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Bus<'a> {
     owner: Option<Spawn>,
@@ -180,6 +199,38 @@ impl Bus<'_> {
     /// As [`Observer`]'s.
     pub fn observer(&self) -> Result<Observer> {
         Observer::with_registry(&self.info, &self.subject.registry())
+    }
+
+    /// Starts a service that does what requests tell it to, in a process of its own where the protocol allows. The
+    /// options are in `actor.rs`.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    #[track_caller]
+    pub fn actor(&self, name: &str, options: &Value) -> Handle {
+        self.try_actor(name, options).unwrap_or_else(|error| panic!("{name} cannot be started: {error:?}"))
+    }
+
+    /// Starts a service that does what requests tell it to.
+    ///
+    /// # Errors
+    /// As starting it has them.
+    pub fn try_actor(&self, name: &str, options: &Value) -> Result<Handle> {
+        if !self.subject.capabilities().crosses_processes {
+            return actor::in_thread(self.subject, name, options).bus(&self.info).spawn_thread();
+        }
+        actor::exec(self.subject, name, options, Some(&self.info)).env("TMPDIR", self.dir).spawn()
+    }
+
+    /// Prepares to ask a service.
+    ///
+    /// # Panics
+    /// If nobody can have that name.
+    #[must_use]
+    pub fn asker(&self, service: &str) -> Handle {
+        let registry = self.subject.registry();
+        Handle::with_registry(service, &self.info, registry).expect("a name that somebody can have")
     }
 
     /// Starts a puppet that is on no bus yet.

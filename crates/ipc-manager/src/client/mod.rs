@@ -2,6 +2,7 @@
 //! Clients: building, sending, receiving, waiting, peers, leaving. Everything that is alike over all protocols.
 
 mod builder;
+mod connections;
 mod delivery;
 mod leave;
 mod local;
@@ -11,6 +12,7 @@ mod receive;
 mod send;
 mod typed;
 mod wait;
+mod watching;
 
 use std::sync::Arc;
 
@@ -69,6 +71,8 @@ pub struct Client {
     unsent: Vec<Error>,
     /// Peers at the last look, while changes are waited for.
     seen: Option<Vec<PeerName>>,
+    /// Whether peers are watched until somebody says otherwise, and not only during a wait.
+    keeps_watching: bool,
 }
 
 impl Client {

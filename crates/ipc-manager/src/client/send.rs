@@ -30,7 +30,7 @@ impl Client {
     ///
     /// # Errors
     /// [`NoSuchPeer`](ErrorKind::NoSuchPeer), [`TooLarge`](ErrorKind::TooLarge), and what the store says. The message
-    /// is handed back in the error; [`Error::stored`] says whether it may arrive all the same.
+    /// is handed back in the error; [`Error::stored`](crate::Error::stored) says whether it may arrive all the same.
     pub fn send<T: Serialize + ?Sized>(&mut self, to: &str, content: &T) -> Result<Receipt> {
         self.check("send")?;
         let message = self.message(to, content).map_err(|error| error.during("send"))?;

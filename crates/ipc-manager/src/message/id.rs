@@ -6,6 +6,8 @@ use std::fmt;
 use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::limits::MESSAGE_ID_BYTES;
 
+mod maker;
+
 /// The id of a message. Made ids are UUIDs of version 7 in upper case, which sort by time; treat all as opaque.
 ///
 /// Some stores hand ids back in lower case, so ids compare without regard to the case of ASCII letters.
@@ -23,9 +25,8 @@ impl MessageId {
     /// Makes a fresh id.
     #[must_use]
     pub fn generate() -> Self {
-        let mut text = uuid::Uuid::now_v7().hyphenated().to_string();
-        text.make_ascii_uppercase();
-        Self(text.into())
+        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+        Self((&*maker::next().hyphenated().encode_upper(&mut text)).into())
     }
 
     /// Parses an id to send under: 1 to 64 of the characters `0-9 A-Z a-z _ -`. An id is a file name on some

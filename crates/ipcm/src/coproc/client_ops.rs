@@ -16,11 +16,8 @@ impl Engine<'_> {
     pub(super) fn connect(&mut self, request: &Request) -> Outcome {
         let name = request.required_string("name")?;
         let info = self.info_for(request)?;
-        if request.boolean("listen")? == Some(false) {
-            let message = format!("the protocol {} has no peers that do not listen", info.protocol().short());
-            return Err(Failed::coded(ErrorKind::Unsupported, message));
-        }
-        let mut builder = Client::builder(&name, &info).registry(self.registry.clone());
+        let listen = request.boolean("listen")?.unwrap_or(true);
+        let mut builder = Client::builder(&name, &info).registry(self.registry.clone()).listen(listen);
         if let Some(user) = request.string("user")? {
             builder = builder.user(&user);
         }

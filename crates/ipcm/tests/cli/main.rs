@@ -13,3 +13,4 @@ mod guard;
 mod listed;
 mod readme;
 mod recv;
+mod services;

@@ -14,7 +14,8 @@ use crate::message::{Message, MessageId, Stamp};
 use crate::name::PeerName;
 use crate::protocol::beside::{Beside, Holder, seconds, time};
 use crate::protocol::{
-    Connection, Damaged, Directory, Envelope, Inbox, Leave, Mode, OpenOptions, Opened, PeerState, Receipt, Wake, Wanted,
+    Connection, Connections, Damaged, Directory, Envelope, Inbox, Leave, Mode, OpenOptions, Opened, PeerState, Receipt,
+    Wake, Wanted,
 };
 use crate::stats::Stats;
 use crate::system::bell::Bell;
@@ -259,6 +260,10 @@ impl Connection for JsonFileConnection {
 
     fn room(&self, _: &PeerName) -> Wake<'_> {
         Wake { descriptors: vec![], look_every: POLL_ROOM }
+    }
+
+    fn connections(&mut self) -> Option<&mut dyn Connections> {
+        None
     }
 
     fn collect(&mut self, most: usize, bytes: usize, inbox: &mut Inbox) -> Result<()> {

@@ -53,6 +53,7 @@ impl Protocol for JsonFile {
             largest_payload: None,
             most_unread: None,
             queues: false,
+            connections: false,
             durability: Durability::Power,
             credentials: false,
             wait: WaitMechanism::Doorbell,

@@ -52,6 +52,7 @@ impl Protocol for MessageFiles {
             largest_payload: None,
             most_unread: None,
             queues: false,
+            connections: false,
             durability: Durability::Power,
             credentials: false,
             wait: WaitMechanism::Inotify,

@@ -14,7 +14,9 @@ use crate::limits::Limits;
 use crate::message::Message;
 use crate::name::PeerName;
 use crate::protocol::beside::{Holder, seconds};
-use crate::protocol::{Connection, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, Receipt, Wake, Wanted};
+use crate::protocol::{
+    Connection, Connections, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, Receipt, Wake, Wanted,
+};
 use crate::stats::Stats;
 use crate::system::bell::Bell;
 use crate::system::doorbell::Doorbell;
@@ -144,6 +146,10 @@ impl Connection for SqlConnection {
 
     fn room(&self, _: &PeerName) -> Wake<'_> {
         Wake { descriptors: vec![], look_every: POLL_ROOM }
+    }
+
+    fn connections(&mut self) -> Option<&mut dyn Connections> {
+        None
     }
 
     fn collect(&mut self, most: usize, bytes: usize, inbox: &mut Inbox) -> Result<()> {

@@ -50,6 +50,7 @@ impl Protocol for Sqlite {
             largest_payload: None,
             most_unread: None,
             queues: false,
+            connections: false,
             durability: Durability::Power,
             credentials: false,
             wait: WaitMechanism::Doorbell,
