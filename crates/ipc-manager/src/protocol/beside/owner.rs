@@ -227,6 +227,15 @@ impl Beside {
         Ok(Hold::new(life))
     }
 
+    /// Whether nobody has been here for a while: no bell is answered, and no owner is alive.
+    pub(in crate::protocol) fn is_abandoned(&self) -> bool {
+        let owner = lock::holder(self.dir(), OsStr::new(OWNER));
+        let names = || files::names(self.dir()).unwrap_or_default();
+        files::is_older(rustix::fs::CWD, self.porch.path().as_os_str(), MAKING)
+            && !matches!(owner, Ok(LockHolder::Alive(_)) | Err(_))
+            && !names().iter().any(|name| self.porch.is_answered(name) == Some(true))
+    }
+
     /// Removes the folder with all in it.
     pub(in crate::protocol) fn clear(&self) -> std::io::Result<()> {
         // The notes go last: whoever is killed half-way leaves a store that can be told to be abandoned.

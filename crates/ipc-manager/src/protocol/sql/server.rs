@@ -80,7 +80,10 @@ impl ServerProtocol {
         let name: String = digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
         let folder = base.join(name);
         let opened = if make {
-            Beside::open_or_make(&base).and_then(|_| Beside::open_or_make(&folder)).map(Some)
+            Beside::open_or_make(&base).and_then(|_| {
+                remove_abandoned(&base);
+                Beside::open_or_make(&folder).map(Some)
+            })
         } else {
             Beside::open(&folder)
         };
@@ -109,7 +112,10 @@ impl ServerProtocol {
         joins: bool,
     ) -> Result<Store> {
         let driver = self.connect(route, credentials)?;
-        Store::new(driver, self.0.dialect, route, self.beside(route, joins), serializer, joins)
+        let mut store = Store::new(driver, self.0.dialect, route, None, serializer, joins)?;
+        // Only where there is a bus.
+        store.beside = self.beside(route, joins);
+        Ok(store)
     }
 }
 
@@ -211,12 +217,28 @@ impl Protocol for ServerProtocol {
         if let Some(beside) = self.beside(route, false) {
             let cleared = beside.clear();
             cleared.map_err(|error| self.place(route, Error::system(error, "the doorbells cannot be removed")))?;
+            if let Some(base) = beside.porch().path().parent() {
+                // With the last bus of the user.
+                let _ = std::fs::remove_dir(base);
+            }
         }
         let is_private = private::is_one(route);
         private::end(route);
         match removed {
             Err(error) if matches!(error.kind(), ErrorKind::NoSuchBus) || is_private => Ok(()),
             removed => removed,
+        }
+    }
+}
+
+/// Removes folders of doorbells that nobody is behind any more: their server went without them.
+fn remove_abandoned(base: &std::path::Path) {
+    let Ok(listed) = std::fs::read_dir(base) else { return };
+    for entry in listed.flatten() {
+        if let Ok(Some(beside)) = Beside::open(&entry.path())
+            && beside.is_abandoned()
+        {
+            let _ = beside.clear();
         }
     }
 }
