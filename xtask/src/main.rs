@@ -6,6 +6,7 @@ mod bench;
 mod contract;
 mod examples;
 mod floor;
+mod stress;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -14,13 +15,14 @@ use std::process::ExitCode;
 /// A chore: its name, what it does, and how.
 type Chore = (&'static str, &'static str, fn(&Path, &[String]) -> Result<(), String>);
 
-const CHORES: [Chore; 6] = [
+const CHORES: &[Chore] = &[
     ("tidy", "check the house rules that no compiler checks", tidy::check),
     ("formats-reviewed", "note in docs/formats.md that it fits the code that reads and writes", tidy::note_formats),
     ("contract", "write docs/contract.md anew from the conformance clauses", contract::write),
     ("examples", "run every example and compare what it prints with what its first lines say", examples::run),
     ("bench", "run `ipcm bench` beside the same bytes over the bare transports; takes its options", bench::run),
     ("floor-worker", "move bytes over the transport under a protocol, as `ipcm bench` orders", floor::work),
+    ("stress", "run conformance clauses many times, or with many messages; stops at the first failure", stress::run),
 ];
 
 fn main() -> ExitCode {

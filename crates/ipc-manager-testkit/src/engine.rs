@@ -33,6 +33,7 @@ pub(crate) fn play(subjects: &[Subject], acts: &[Act]) -> Option<ExitCode> {
     let role = std::env::var(ROLE).ok()?;
     die_with_parent();
     die_of_broken_pipes();
+    hear_signals();
     if let Some(name) = role.strip_prefix("act:") {
         let act = acts.iter().find(|act| act.name == name).unwrap_or_else(|| panic!("there is no act {name:?}"));
         return Some((act.play)());
@@ -57,6 +58,15 @@ fn die_of_broken_pipes() {
     let always = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
     let signal = rustix::process::Signal::PIPE.as_raw();
     let _ = signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, always);
+}
+
+/// A signal that interrupts whoever hears it, and does nothing else to anybody.
+pub(crate) const HARMLESS: rustix::process::Signal = rustix::process::Signal::WINCH;
+
+/// Has [`HARMLESS`] interrupt this process: without a handler it is ignored before it gets that far.
+pub(crate) fn hear_signals() {
+    let heard = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let _ = signal_hook::flag::register(HARMLESS.as_raw(), heard);
 }
 
 /// Whatever happens to the test process, also a kill: its children go with it, stopped ones too.

@@ -27,6 +27,7 @@ use ipc_manager_testkit::{Sandbox, Subject, Suite};
 fn subjects() -> Vec<Subject> {
     vec![
         Subject::new("AtomicPipe").with_route(|dir| dir.join("bus")),
+        Subject::new("UnixSocket").with_route(|dir| dir.join("bus")),
         Subject::new("MessageFiles").with_route(|dir| dir.join("bus")),
         Subject::new("LocalMemory"),
     ]

@@ -6,6 +6,7 @@ mod crash;
 mod full;
 mod kernel;
 mod leave;
+mod load;
 mod names;
 mod observe;
 mod order;
@@ -44,6 +45,7 @@ pub fn all() -> Vec<&'static Clause> {
         suspend::CLAUSES,
         crash::CLAUSES,
         kernel::CLAUSES,
+        load::CLAUSES,
         owner::CLAUSES,
         observe::CLAUSES,
     ];

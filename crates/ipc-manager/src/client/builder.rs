@@ -8,7 +8,7 @@ use crate::connection_string::ConnectionString;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::name::PeerName;
-use crate::protocol::{Durability, Mode, OpenOptions, Opened, Registry};
+use crate::protocol::{Durability, Inbox, Mode, OpenOptions, Opened, Registry};
 use crate::stats::Stats;
 use crate::system::process::own_pid;
 
@@ -161,6 +161,8 @@ impl ClientBuilder {
             is_blocking: true,
             outbox: Outbox::default(),
             unsent: Vec::new(),
+            receipts: Vec::new(),
+            inbox: Inbox::default(),
             seen: None,
         })
     }

@@ -19,8 +19,7 @@ impl Client {
     /// # Errors
     /// [`NoSuchBus`](ErrorKind::NoSuchBus) if the bus was removed, and what the store says.
     pub fn try_recv(&mut self) -> Result<Option<Message>> {
-        let messages = self.take("try_recv", 1)?;
-        Ok(messages.into_iter().next())
+        self.take_one("try_recv")
     }
 
     /// Takes the next message, waiting for one as long as it takes.
@@ -97,7 +96,7 @@ impl Client {
         timeout: Option<Duration>,
     ) -> Result<Message> {
         loop {
-            if let Some(message) = self.take(operation, 1)?.into_iter().next() {
+            if let Some(message) = self.take_one(operation)? {
                 return Ok(message);
             }
             let slept = self.sleep(Wanted::MESSAGES, deadline, LONGEST_SLEEP);
@@ -106,6 +105,22 @@ impl Client {
                 let error = Error::new(ErrorKind::Timeout, format!("no message came within {waited:?}"));
                 return Err(error.during(operation).about_peer(self.name.as_str()));
             }
+        }
+    }
+
+    /// Takes the next message, if one is there; as [`take`](Client::take), without a list.
+    fn take_one(&mut self, operation: &'static str) -> Result<Option<Message>> {
+        self.checked(operation)?;
+        let mut inbox = std::mem::take(&mut self.inbox);
+        let collected = self.connection.collect(1, self.limits.batch_bytes, &mut inbox);
+        self.note(&mut inbox);
+        let message = inbox.messages.drain(..).next().map(|taken| taken.message);
+        self.inbox = inbox;
+        match (collected, message) {
+            // What was taken is the caller's; what is wrong will show again at the next call.
+            (_, Some(message)) => Ok(Some(message)),
+            (Ok(()), None) => Ok(None),
+            (Err(error), None) => Err(error.during(operation)),
         }
     }
 
@@ -124,22 +139,31 @@ impl Client {
     }
 
     /// Counts and sorts what a connection took out of the store.
-    pub(super) fn accept(&mut self, inbox: Inbox) -> Vec<Message> {
-        for damaged in inbox.damaged {
-            log::debug!("{}: set aside: {}", self.name, damaged.error());
-            self.damaged.push(damaged);
-        }
-        // Who never asks for the reports keeps the newest, and they were logged.
-        let surplus = self.damaged.len().saturating_sub(MOST_REPORTS);
-        self.damaged.drain(..surplus);
-        self.registered.count(|stats| {
-            for taken in inbox.messages.iter().filter(|taken| taken.counts) {
-                stats.count_read(taken.message.from().as_str(), 1);
-            }
-        });
+    pub(super) fn accept(&mut self, mut inbox: Inbox) -> Vec<Message> {
+        self.note(&mut inbox);
         let mut messages: Vec<Message> = inbox.messages.into_iter().map(|taken| taken.message).collect();
         // Stable: what arrived first stays first among equals.
         messages.sort_by_key(Message::order_key);
         messages
+    }
+
+    /// Counts messages that were taken, and keeps the reports of damaged ones.
+    fn note(&mut self, inbox: &mut Inbox) {
+        if !inbox.damaged.is_empty() {
+            for damaged in inbox.damaged.drain(..) {
+                log::debug!("{}: set aside: {}", self.name, damaged.error());
+                self.damaged.push(damaged);
+            }
+            // Who never asks for the reports keeps the newest, and they were logged.
+            let surplus = self.damaged.len().saturating_sub(MOST_REPORTS);
+            self.damaged.drain(..surplus);
+        }
+        if !inbox.messages.is_empty() {
+            self.registered.count(|stats| {
+                for taken in inbox.messages.iter().filter(|taken| taken.counts) {
+                    stats.count_read(taken.message.from().as_str(), 1);
+                }
+            });
+        }
     }
 }

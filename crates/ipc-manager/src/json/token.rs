@@ -18,6 +18,11 @@ const PLAIN: [bool; 256] = {
     plain
 };
 
+/// Whether a text stands in a JSON string as it is.
+pub(crate) fn is_plain(text: &[u8]) -> bool {
+    text.iter().all(|byte| PLAIN[usize::from(*byte)])
+}
+
 /// The inside of a string: what lies between the quotes.
 pub(super) struct Inside {
     start: usize,

@@ -11,6 +11,7 @@ mod atomic_pipe;
 mod directory_store;
 mod local_memory;
 mod message_files;
+mod unix_socket;
 
 use std::sync::Arc;
 
@@ -25,5 +26,10 @@ pub use traits::{
 
 /// Every built-in protocol, in the order in which `spawn` tries them.
 fn standard() -> Vec<Arc<dyn Protocol>> {
-    vec![Arc::new(atomic_pipe::AtomicPipe), Arc::new(message_files::MessageFiles), Arc::new(local_memory::LocalMemory)]
+    vec![
+        Arc::new(atomic_pipe::AtomicPipe),
+        Arc::new(unix_socket::UnixSocket),
+        Arc::new(message_files::MessageFiles),
+        Arc::new(local_memory::LocalMemory),
+    ]
 }

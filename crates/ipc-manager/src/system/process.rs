@@ -104,6 +104,11 @@ impl Identity {
         identity
     }
 
+    /// Its number as it is known here; `None` if it lives in another pid namespace.
+    pub(crate) fn pid_here(&self) -> Option<u32> {
+        (self.pid_ns == Self::own().pid_ns).then_some(self.pid)
+    }
+
     /// Whether exactly this process is there.
     pub(crate) fn alive(&self) -> Alive {
         let own = Self::own();

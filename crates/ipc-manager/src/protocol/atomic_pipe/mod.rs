@@ -58,7 +58,7 @@ impl Protocol for AtomicPipe {
         if !cfg!(target_os = "linux") {
             return Err(NotViable("it needs what only Linux does with FIFOs".into()));
         }
-        directory_store::viable()
+        directory_store::viable(KIND).map(drop)
     }
 
     fn create(&self, options: &CreateOptions) -> Result<Route> {

@@ -4,7 +4,9 @@
 
 mod claim;
 mod listing;
+mod origins;
 mod owner;
+mod place;
 mod seat;
 mod sidecars;
 mod state;
@@ -19,7 +21,9 @@ use sha2::{Digest, Sha256};
 
 pub(super) use claim::{Claimed, give_up, keep_for_later, take};
 pub(super) use listing::Listing;
-pub(super) use owner::{create, destroy, hold, viable};
+pub(super) use origins::Origins;
+pub(super) use owner::{create, destroy, hold};
+pub(super) use place::{room_for_socket, viable};
 pub(super) use seat::{Seat, Seated};
 pub(super) use sidecars::Sidecar;
 pub(super) use state::{EntryState, Holding};
@@ -186,7 +190,7 @@ fn disk_name_within(max_name: usize, name: &PeerName) -> Result<OsString> {
 }
 
 /// The file that is locked for as long as the holder of an entry lives.
-fn life_name(disk: &OsStr) -> OsString {
+pub(super) fn life_name(disk: &OsStr) -> OsString {
     joined(".live-", disk, "")
 }
 

@@ -8,9 +8,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, LOCK, Sidecar, Store, is_reserved, leaving_name};
+use super::{Kind, LOCK, Sidecar, Store, is_reserved, leaving_name, place};
 use crate::error::{Error, ErrorKind, Result};
-use crate::protocol::{CreateOptions, Hold, NotViable};
+use crate::protocol::{CreateOptions, Hold};
 use crate::route::Route;
 use crate::system::lock::{self, Holder, LifeLock};
 use crate::system::process::{self, Identity};
@@ -37,34 +37,23 @@ struct Made {
     inode: u64,
 }
 
-/// Whether a store can be made where no route is given.
-pub(in crate::protocol) fn viable() -> Result<(), NotViable> {
-    let temporary = std::env::temp_dir();
-    match rustix::fs::access(&temporary, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK) {
-        Ok(()) => Ok(()),
-        Err(error) => {
-            let path = temporary.display();
-            Err(NotViable(format!("the temporary directory {path} cannot be written to: {error}")))
-        }
-    }
-}
-
 /// Makes a store where the options say, or under a fresh name in the temporary directory.
 pub(in crate::protocol) fn create(kind: Kind, options: &CreateOptions) -> Result<Route> {
     if let Some(route) = &options.route {
         return create_at(kind, route).map(|()| route.clone());
     }
-    let temporary = std::env::temp_dir();
-    sweep_abandoned(kind, &temporary);
-    let name = format!("{PREFIX}{}-{}", process::own_pid(), files::random_suffix());
-    let path = temporary.join(name);
-    let Some(text) = path.to_str() else {
-        let detail = "the temporary directory's path is not UTF-8, and a route must be";
-        return Err(Error::new(ErrorKind::InvalidName, detail).at_path(path));
-    };
-    let route = Route::new(text)?;
+    let name = fresh_name();
+    let place = place::fresh(kind, &name)?;
+    sweep_abandoned(kind, &place);
+    let path = place.join(name);
+    let route = Route::new(&path.to_string_lossy())?;
     make_directory(kind, &route)?;
     Ok(route)
+}
+
+/// A name for a store that nobody else has or can guess.
+pub(super) fn fresh_name() -> String {
+    format!("{PREFIX}{}-{}", process::own_pid(), files::random_suffix())
 }
 
 fn create_at(kind: Kind, route: &Route) -> Result<()> {

@@ -57,7 +57,7 @@ impl Protocol for MessageFiles {
     }
 
     fn viable(&self) -> Result<(), NotViable> {
-        directory_store::viable()
+        directory_store::viable(KIND).map(drop)
     }
 
     fn create(&self, options: &CreateOptions) -> Result<Route> {
