@@ -162,6 +162,7 @@ impl ClientBuilder {
             outbox: Outbox::default(),
             unsent: Vec::new(),
             receipts: Vec::new(),
+            last_to: std::cell::Cell::new(None),
             inbox: Inbox::default(),
             seen: None,
         })

@@ -69,6 +69,8 @@ pub struct Client {
     unsent: Vec<Error>,
     /// Room for the receipt of one message, and for the next one that is taken; both are empty between calls.
     receipts: Vec<Receipt>,
+    /// Whom the last message was made for.
+    last_to: std::cell::Cell<Option<PeerName>>,
     inbox: Inbox,
     /// Peers at the last look, while changes are waited for.
     seen: Option<Vec<PeerName>>,

@@ -12,6 +12,8 @@ use crate::system::Deadline;
 
 /// Most reports of damaged messages that are kept for whoever asks.
 const MOST_REPORTS: usize = 1_000;
+/// For how many messages room is kept between two batches.
+const MOST_ROOM: usize = 1_000;
 
 impl Client {
     /// Takes the next message if one is there; never waits.
@@ -127,9 +129,12 @@ impl Client {
     /// Takes messages, counts them, and keeps reports of damaged ones.
     pub(super) fn take(&mut self, operation: &'static str, most: usize) -> Result<Vec<Message>> {
         self.checked(operation)?;
-        let mut inbox = Inbox::default();
+        let mut inbox = std::mem::take(&mut self.inbox);
         let collected = self.connection.collect(most, self.limits.batch_bytes, &mut inbox);
-        let messages = self.accept(inbox);
+        let messages = self.accept(&mut inbox);
+        // Room for the next batch, but not for a large one for ever.
+        inbox.messages.shrink_to(MOST_ROOM);
+        self.inbox = inbox;
         match collected {
             Ok(()) => Ok(messages),
             Err(error) if messages.is_empty() => Err(error.during(operation)),
@@ -139,9 +144,9 @@ impl Client {
     }
 
     /// Counts and sorts what a connection took out of the store.
-    pub(super) fn accept(&mut self, mut inbox: Inbox) -> Vec<Message> {
-        self.note(&mut inbox);
-        let mut messages: Vec<Message> = inbox.messages.into_iter().map(|taken| taken.message).collect();
+    pub(super) fn accept(&mut self, inbox: &mut Inbox) -> Vec<Message> {
+        self.note(inbox);
+        let mut messages: Vec<Message> = inbox.messages.drain(..).map(|taken| taken.message).collect();
         // Stable: what arrived first stays first among equals.
         messages.sort_by_key(Message::order_key);
         messages

@@ -48,6 +48,11 @@ pub(super) fn scan<'a>(text: &'a [u8], source: Source, limits: &Limits) -> Resul
 
 /// Whether a part of a received text is a value that needs no change, so many levels and elements below the whole.
 pub(crate) fn scan_part(part: &[u8], levels: usize, elements: usize, limits: &Limits) -> bool {
+    if let [b'"', inside @ .., b'"'] = part
+        && super::is_plain(inside)
+    {
+        return true;
+    }
     let limits = Limits {
         json_depth: limits.json_depth.saturating_sub(levels),
         json_elements: limits.json_elements.saturating_sub(elements),

@@ -67,6 +67,11 @@ fn append<T: Serialize + ?Sized>(value: &T, limits: &Limits, bytes: &mut Vec<u8>
             None => Error::new(ErrorKind::Serialize, "the value cannot be written as JSON").with_source(error),
         });
     }
+    if let [b'"', inside @ .., b'"'] = &bytes[start..]
+        && is_plain(inside)
+    {
+        return Ok(());
+    }
     // Only a fragment that came in ready-made can still change here: a wide integer in it becomes a string.
     if let Cow::Owned(changed) = read::scan(&bytes[start..], read::Source::Own, limits)? {
         bytes.truncate(start);
@@ -234,6 +239,9 @@ impl Formatter for Wire<'_> {
 }
 
 fn write_ascii<W: ?Sized + io::Write>(writer: &mut W, text: &str) -> io::Result<()> {
+    if text.is_ascii() {
+        return writer.write_all(text.as_bytes());
+    }
     let mut rest = text;
     while let Some(at) = rest.bytes().position(|byte| byte >= 0x80) {
         let (ascii, other) = rest.split_at(at);

@@ -2,6 +2,8 @@
 //! The short way to a message: its JSON object exactly as this implementation writes it, read in one pass. Whatever
 //! looks different in any way is none of this module's, and goes the long way.
 
+use std::cell::Cell;
+
 use serde_json::Map;
 
 use super::{Content, Message, MessageId, Origin, Stamp};
@@ -14,13 +16,18 @@ const EXACT_DIGITS: usize = 15;
 /// Most keys that such an object has.
 const MOST_KEYS: usize = 7;
 
+thread_local! {
+    /// The names that were read last: a reader has one name, and its messages come from few.
+    static KNOWN: Cell<[Option<PeerName>; 2]> = const { Cell::new([None, None]) };
+}
+
 /// What is left of the text.
-struct Rest<'a>(&'a [u8]);
+struct Rest<'a>(&'a str);
 
 impl<'a> Rest<'a> {
     /// Passes over what must come next.
     fn skip(&mut self, expected: &str) -> Option<()> {
-        self.0 = self.0.strip_prefix(expected.as_bytes())?;
+        self.0 = self.0.strip_prefix(expected)?;
         Some(())
     }
 
@@ -31,21 +38,17 @@ impl<'a> Rest<'a> {
 
     /// A string without anything special in it, behind its first quote.
     fn string(&mut self) -> Option<&'a str> {
-        let end = self.0.iter().position(|byte| *byte == b'"')?;
-        let (inside, rest) = self.0.split_at(end);
-        if !json::is_plain(inside) {
-            return None;
-        }
-        self.0 = rest.get(1..)?;
-        std::str::from_utf8(inside).ok()
+        let (inside, rest) = self.0.split_once('"')?;
+        self.0 = rest;
+        json::is_plain(inside.as_bytes()).then_some(inside)
     }
 
     /// Digits, without zeros in front.
-    fn digits(&mut self) -> Option<&'a [u8]> {
-        let end = self.0.iter().position(|byte| !byte.is_ascii_digit())?;
+    fn digits(&mut self) -> Option<&'a str> {
+        let end = self.0.bytes().position(|byte| !byte.is_ascii_digit())?;
         let (digits, rest) = self.0.split_at(end);
         self.0 = rest;
-        let is_number = !digits.is_empty() && digits.len() <= EXACT_DIGITS && (digits[0] != b'0' || digits.len() == 1);
+        let is_number = (1..=EXACT_DIGITS).contains(&end) && (end == 1 || !digits.starts_with('0'));
         is_number.then_some(digits)
     }
 
@@ -54,16 +57,19 @@ impl<'a> Rest<'a> {
         let begin = self.0;
         self.digits()?;
         if self.skip_if(".") {
-            let digits = self.0.iter().position(|byte| !byte.is_ascii_digit()).filter(|digits| *digits > 0)?;
+            let digits = self.0.bytes().position(|byte| !byte.is_ascii_digit()).filter(|digits| *digits > 0)?;
             self.0 = &self.0[digits..];
         }
-        let token = begin.get(..begin.len() - self.0.len())?;
-        std::str::from_utf8(token).ok()?.parse().ok()
+        begin.get(..begin.len() - self.0.len())?.parse().ok()
     }
 
-    fn name(&mut self) -> Option<PeerName> {
+    /// A name; `known` is where the last one of its kind is.
+    fn name(&mut self, known: &mut Option<PeerName>) -> Option<PeerName> {
         let name = self.string().filter(|name| *name != "0")?;
-        PeerName::foreign(name).ok()
+        if known.as_ref().is_none_or(|known| known != name) {
+            *known = Some(PeerName::foreign(name).ok()?);
+        }
+        known.clone()
     }
 }
 
@@ -74,16 +80,32 @@ impl Message {
         if text.len() > limits.decoded_bytes || limits.json_depth == 0 || limits.json_elements < MOST_KEYS {
             return None;
         }
-        let mut rest = Rest(text);
+        let mut rest = Rest(std::str::from_utf8(text).ok()?);
+        let mut known = KNOWN.take();
+        let [sender, recipient] = &mut known;
+        let message = rest.message(sender, recipient, limits);
+        KNOWN.set(known);
+        message
+    }
+}
+
+impl Rest<'_> {
+    fn message(
+        mut self,
+        sender: &mut Option<PeerName>,
+        recipient: &mut Option<PeerName>,
+        limits: &Limits,
+    ) -> Option<Message> {
+        let rest = &mut self;
         rest.skip("{\"id\":\"")?;
         let id = MessageId::foreign(rest.string()?)?;
         rest.skip(",\"from\":\"")?;
-        let from = rest.name()?;
-        let to = if rest.skip_if(",\"to\":\"") { Some(rest.name()?) } else { None };
+        let from = rest.name(sender)?;
+        let to = if rest.skip_if(",\"to\":\"") { Some(rest.name(recipient)?) } else { None };
         rest.skip(",\"stamp\":")?;
         let stamp = Stamp::from_seconds(rest.number()?)?;
         rest.skip(",\"stamp_ord\":")?;
-        let stamp_ord = std::str::from_utf8(rest.digits()?).ok()?.parse().ok()?;
+        let stamp_ord = rest.digits()?.parse().ok()?;
         let broadcast = match () {
             () if rest.skip_if(",\"broadcast\":1") => Some(true),
             () if rest.skip_if(",\"broadcast\":0") => Some(false),
@@ -93,12 +115,12 @@ impl Message {
             return None;
         }
         rest.skip(",\"content\":")?;
-        let content = rest.0.strip_suffix(b"}")?;
-        if !json::scan_part(content, 1, MOST_KEYS, limits) {
+        let content = rest.0.strip_suffix('}')?;
+        if !json::scan_part(content.as_bytes(), 1, MOST_KEYS, limits) {
             return None;
         }
-        let content = Content::checked(std::str::from_utf8(content).ok()?.into())?;
-        Some(Self { id, stamp, stamp_ord, from, to, broadcast, content, extra: Map::new(), origin: Origin::Unknown })
+        let content = Content::checked(content.into())?;
+        Some(Message { id, stamp, stamp_ord, from, to, broadcast, content, extra: Map::new(), origin: Origin::Unknown })
     }
 }
 

@@ -171,9 +171,10 @@ impl Message {
 
     /// A fresh message of one peer to another.
     pub(crate) fn between(from: PeerName, to: PeerName, content: Content) -> Self {
+        let stamp = Stamp::now();
         Self {
-            id: MessageId::generate(),
-            stamp: Stamp::now(),
+            id: MessageId::made_at(stamp.since_epoch()),
+            stamp,
             stamp_ord: 0,
             from,
             to: Some(to),
