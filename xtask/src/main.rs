@@ -20,9 +20,9 @@ const CHORES: &[Chore] = &[
     ("formats-reviewed", "note in docs/formats.md that it fits the code that reads and writes", tidy::note_formats),
     ("contract", "write docs/contract.md anew from the conformance clauses", contract::write),
     ("examples", "run every example and compare what it prints with what its first lines say", examples::run),
+    ("stress", "run conformance clauses many times, or with many messages; stops at the first failure", stress::run),
     ("bench", "run `ipcm bench` beside the same bytes over the bare transports; takes its options", bench::run),
     ("floor-worker", "move bytes over the transport under a protocol, as `ipcm bench` orders", floor::work),
-    ("stress", "run conformance clauses many times, or with many messages; stops at the first failure", stress::run),
 ];
 
 fn main() -> ExitCode {

@@ -9,6 +9,13 @@ use serde_json::Value;
 use crate::{Puppet, Sandbox, Subject};
 
 /// A subject and a directory of the test's own.
+///
+/// ```
+/// use ipc_manager_testkit::{Context, Subject};
+/// let subject = Subject::new("LocalMemory");
+/// let context = Context::new(&subject);
+/// assert!(context.capabilities().suspend);
+/// ```
 #[derive(Debug)]
 pub struct Context<'a> {
     subject: &'a Subject,
@@ -83,6 +90,18 @@ impl<'a> Context<'a> {
 }
 
 /// A bus, and ways to join it. Its store is removed when this is dropped.
+///
+/// ```
+/// use ipc_manager_testkit::{Context, PATIENCE, Subject};
+/// let subject = Subject::new("LocalMemory");
+/// let context = Context::new(&subject);
+/// let bus = context.bus();
+/// let (mut a, mut b) = (bus.client("a"), bus.client("b"));
+/// a.send("b", "x")?;
+/// assert_eq!(b.recv_timeout(PATIENCE)?.content(), "x");
+/// # drop((a, b));
+/// # Ok::<(), ipc_manager::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Bus<'a> {
     owner: Option<Spawn>,

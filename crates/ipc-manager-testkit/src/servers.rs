@@ -23,6 +23,13 @@ use ipc_manager_servers::{Options, PrivateServer, client_program, viable};
 const LINGER: Duration = Duration::from_secs(10);
 
 /// Why there is no server.
+///
+/// ```
+/// use ipc_manager_testkit::servers::Reason;
+/// fn ignored(reason: &Reason) -> String {
+///     format!("ignored: {reason}")
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Reason(String);
 
@@ -55,6 +62,14 @@ pub struct Server {
 }
 
 /// A database of a test's own, dropped with it.
+///
+/// ```
+/// use ipc_manager_testkit::servers::{Database, Reason};
+/// fn has_table(database: &Database, table: &str) -> Result<bool, Reason> {
+///     let listed = database.execute("select table_name from information_schema.tables")?;
+///     Ok(listed.lines().any(|line| line == table))
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Database {
     server: &'static Server,

@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ipc_manager::{
-    Capabilities, Connection, CreateOptions, Directory, Envelope, Hold, Inbox, Leave, Message, NotViable, OpenOptions,
-    Opened, Protocol, ProtocolName, Receipt, Registry, Result, Route, Serializer, Stats, Wake, Wanted,
+    Capabilities, Connection, Connections, CreateOptions, Directory, Envelope, Hold, Inbox, Leave, Message, NotViable,
+    OpenOptions, Opened, Protocol, ProtocolName, Receipt, Registry, Result, Route, Serializer, Stats, Wake, Wanted,
 };
 use ipc_manager_testkit::{Context, Sandbox, Subject, Test, clauses};
 
@@ -158,6 +158,10 @@ impl Connection for FaultyConnection {
 
     fn directory(&mut self) -> &mut dyn Directory {
         self.sound.directory()
+    }
+
+    fn connections(&mut self) -> Option<&mut dyn Connections> {
+        self.sound.connections()
     }
 
     fn unlist(&mut self) -> Result<()> {

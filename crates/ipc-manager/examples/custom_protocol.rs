@@ -24,9 +24,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
 use ipc_manager::{
-    Capabilities, Client, Connection, CreateOptions, Damaged, Directory, Durability, Envelope, Error, ErrorKind, Hold,
-    Inbox, Leave, Limits, Message, Mode, NotViable, OpenOptions, Opened, PeerName, Protocol, ProtocolName, Receipt,
-    Registry, Result, Route, Serializer, Spawn, Stats, Stored, WaitMechanism, Wake, Wanted,
+    Capabilities, Client, Connection, Connections, CreateOptions, Damaged, Directory, Durability, Envelope, Error,
+    ErrorKind, Hold, Inbox, Leave, Limits, Message, Mode, NotViable, OpenOptions, Opened, PeerName, Protocol,
+    ProtocolName, Receipt, Registry, Result, Route, Serializer, Spawn, Stats, Stored, WaitMechanism, Wake, Wanted,
 };
 use serde_json::json;
 use store::{Entry, Letter, Listing, Store};
@@ -49,6 +49,7 @@ impl Protocol for Mailbox {
             largest_payload: None,
             most_unread: None,
             queues: false,
+            connections: false,
             durability: Durability::Kernel,
             wait: WaitMechanism::Polling,
         }
@@ -250,6 +251,10 @@ impl Connection for MailboxConnection {
 
     fn directory(&mut self) -> &mut dyn Directory {
         &mut self.listing
+    }
+
+    fn connections(&mut self) -> Option<&mut dyn Connections> {
+        None
     }
 
     fn unlist(&mut self) -> Result<()> {

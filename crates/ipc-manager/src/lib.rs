@@ -62,8 +62,9 @@ pub use limits::Limits;
 pub use message::{Content, Message, MessageBuilder, MessageId, Origin, Stamp};
 pub use name::PeerName;
 pub use protocol::{
-    Capabilities, Connection, CreateOptions, Damaged, Directory, Durability, Envelope, Hold, Inbox, Leave, Mode,
-    NotViable, OpenOptions, Opened, PeerRecord, PeerState, Protocol, Receipt, Registry, WaitMechanism, Wake, Wanted,
+    Capabilities, Connection, ConnectionRecord, Connections, CreateOptions, Damaged, Directory, Durability, Envelope,
+    Hold, Inbox, Leave, Mode, NotViable, OpenOptions, Opened, PeerRecord, PeerState, Protocol, Receipt, Registry,
+    WaitMechanism, Wake, Wanted,
 };
 pub use route::Route;
 pub use serializer::{Serializer, SerializerSpec};

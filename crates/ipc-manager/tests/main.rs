@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 mod acts;
+mod connection_unix;
 mod defects;
 mod faults;
 mod file_bus;
@@ -28,6 +29,7 @@ fn subjects() -> Vec<Subject> {
     vec![
         Subject::new("AtomicPipe").with_route(|dir| dir.join("bus")),
         Subject::new("UnixSocket").with_route(|dir| dir.join("bus")),
+        Subject::new("ConnectionUnix").with_route(|dir| dir.join("bus")),
         Subject::new("MessageFiles").with_route(|dir| dir.join("bus")),
         Subject::new("LocalMemory"),
     ]
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         .tests(stages::tests())
         .tests(pipes::tests())
         .tests(message_files::tests())
+        .tests(connection_unix::tests())
         .tests(foreign::tests())
         .tests(warnings::tests())
         .tests(acts::tests())
@@ -56,7 +59,7 @@ fn main() -> ExitCode {
 
 /// A file beside this one that no `mod` line names would never run.
 fn no_file_of_tests_was_forgotten(_: &Sandbox) {
-    for dir in ["", "defects", "faults", "mended", "pipes"] {
+    for dir in ["", "connection_unix", "defects", "faults", "mended", "pipes"] {
         let parent = if dir.is_empty() { "main.rs".into() } else { format!("{dir}/mod.rs") };
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
         let parent = std::fs::read_to_string(tests.join(parent)).unwrap();

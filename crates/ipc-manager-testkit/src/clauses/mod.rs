@@ -2,6 +2,7 @@
 //! What every protocol must hold, one theme a file.
 
 mod bus;
+mod connections;
 mod crash;
 mod full;
 mod kernel;
@@ -45,6 +46,7 @@ pub fn all() -> Vec<&'static Clause> {
         suspend::CLAUSES,
         crash::CLAUSES,
         kernel::CLAUSES,
+        connections::CLAUSES,
         load::CLAUSES,
         owner::CLAUSES,
         observe::CLAUSES,

@@ -54,11 +54,19 @@ pub struct ClientBuilder {
     registry: Option<Registry>,
     limits: Limits,
     durability: Option<Durability>,
+    listen: bool,
 }
 
 impl ClientBuilder {
     pub(super) fn new(name: &str, info: &ConnectionString) -> Self {
-        Self { name: name.to_owned(), info: info.clone(), registry: None, limits: Limits::DEFAULT, durability: None }
+        Self {
+            name: name.to_owned(),
+            info: info.clone(),
+            registry: None,
+            limits: Limits::DEFAULT,
+            durability: None,
+            listen: true,
+        }
     }
 
     /// Uses protocols and serializers of the caller's.
@@ -83,10 +91,32 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets whether other peers may connect; they may unless said otherwise. One that does not listen is reached only by
+    /// those that it sent something to, over the connections that it opened.
+    ///
+    /// ```
+    /// use ipc_manager::{Client, ErrorKind, Spawn};
+    /// let bus = Spawn::builder().protocol("ConnectionUnix").spawn()?;
+    /// let mut server = bus.connect("server")?;
+    /// let mut quiet = Client::builder("quiet", bus.info()).listen(false).connect()?;
+    /// assert_eq!(server.send("quiet", "hello").unwrap_err().kind(), ErrorKind::NotListening);
+    /// quiet.send("server", "a question")?;
+    /// server.recv()?;
+    /// server.send("quiet", "an answer")?;
+    /// assert_eq!(quiet.recv()?.content(), "an answer");
+    /// # Ok::<(), ipc_manager::Error>(())
+    /// ```
+    #[must_use]
+    pub fn listen(mut self, listen: bool) -> Self {
+        self.listen = listen;
+        self
+    }
+
     /// Joins as [`connect`] does.
     ///
     /// # Errors
-    /// As [`connect`]; [`Unsupported`](ErrorKind::Unsupported) for a durability that the protocol does not promise.
+    /// As [`connect`]; [`Unsupported`](ErrorKind::Unsupported) for a durability that the protocol does not promise,
+    /// or for not listening where all peers do.
     pub fn connect(&self) -> Result<Client> {
         self.open(Mode::Connect).map_err(|error| error.during("connect"))
     }
@@ -94,7 +124,8 @@ impl ClientBuilder {
     /// Joins as [`reconnect`] does.
     ///
     /// # Errors
-    /// As [`reconnect`]; [`Unsupported`](ErrorKind::Unsupported) for a durability that the protocol does not promise.
+    /// As [`reconnect`]; [`Unsupported`](ErrorKind::Unsupported) for a durability that the protocol does not promise,
+    /// or for not listening where all peers do.
     pub fn reconnect(&self) -> Result<Client> {
         self.open(Mode::Reconnect).map_err(|error| error.during("reconnect"))
     }
@@ -134,12 +165,17 @@ impl ClientBuilder {
             let detail = format!("messages that outlive more than the {promised} are not promised by this protocol");
             return Err(Error::new(ErrorKind::Unsupported, detail).in_protocol(&protocol.name().short()));
         }
+        if !self.listen && !capabilities.connections {
+            let detail = "all peers of this protocol can be sent to at any time; none can choose not to listen";
+            return Err(Error::new(ErrorKind::Unsupported, detail).in_protocol(&protocol.name().short()));
+        }
         let options = OpenOptions {
             name: name.clone(),
             mode,
             serializer: std::sync::Arc::clone(&serializer),
             limits: self.limits.clone(),
             durability,
+            listen: self.listen,
         };
         let Opened { connection, stats, discarded } = protocol.open(self.info.route(), options)?;
         let (stats, carried) = match mode {
@@ -162,7 +198,7 @@ impl ClientBuilder {
             outbox: Outbox::default(),
             unsent: Vec::new(),
             receipts: Vec::new(),
-            last_to: std::cell::Cell::new(None),
+            last_to: std::cell::RefCell::default(),
             inbox: Inbox::default(),
             seen: None,
         })
@@ -180,6 +216,7 @@ fn check(limits: &Limits) -> Result<()> {
         ("json_elements", json_elements),
         ("batch_messages", batch_messages),
         ("batch_bytes", batch_bytes),
+        ("unread_messages", limits.unread_messages.unwrap_or(usize::MAX)),
     ];
     match named.into_iter().find(|(_, limit)| *limit == 0) {
         Some((name, _)) => Err(Error::new(ErrorKind::Usage, format!("the limit `{name}` cannot be 0"))),

@@ -2,6 +2,7 @@
 //! Clients: building, sending, receiving, waiting, peers, leaving. Everything that is alike over all protocols.
 
 mod builder;
+mod connections;
 mod delivery;
 mod leave;
 mod local;
@@ -70,7 +71,7 @@ pub struct Client {
     /// Room for the receipt of one message, and for the next one that is taken; both are empty between calls.
     receipts: Vec<Receipt>,
     /// Whom the last message was made for.
-    last_to: std::cell::Cell<Option<PeerName>>,
+    last_to: std::cell::RefCell<Option<PeerName>>,
     inbox: Inbox,
     /// Peers at the last look, while changes are waited for.
     seen: Option<Vec<PeerName>>,

@@ -13,7 +13,7 @@ use crate::system::Deadline;
 /// Most reports of damaged messages that are kept for whoever asks.
 const MOST_REPORTS: usize = 1_000;
 /// For how many messages room is kept between two batches.
-const MOST_ROOM: usize = 1_000;
+const MOST_ROOM: usize = 256;
 
 impl Client {
     /// Takes the next message if one is there; never waits.

@@ -28,7 +28,7 @@ impl Client {
             Some(last) => last,
             None => PeerName::foreign(to).map_err(|error| error.about_peer(to))?,
         };
-        self.last_to.set(Some(to.clone()));
+        self.last_to.replace(Some(to.clone()));
         Ok(Message::between(self.name.clone(), to, content))
     }
 
@@ -36,7 +36,7 @@ impl Client {
     ///
     /// # Errors
     /// [`NoSuchPeer`](ErrorKind::NoSuchPeer), [`TooLarge`](ErrorKind::TooLarge), and what the store says. The message
-    /// is handed back in the error; [`Error::stored`] says whether it may arrive all the same.
+    /// is handed back in the error; [`Error::stored`](crate::Error::stored) says whether it may arrive all the same.
     pub fn send<T: Serialize + ?Sized>(&mut self, to: &str, content: &T) -> Result<Receipt> {
         self.check("send")?;
         let message = self.message(to, content).map_err(|error| error.during("send"))?;

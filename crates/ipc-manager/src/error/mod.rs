@@ -14,6 +14,15 @@ pub use place::Place;
 pub(crate) type HandedBack = Box<dyn std::any::Any + Send + Sync>;
 
 /// The result of every fallible call of this crate.
+///
+/// ```
+/// fn hello() -> ipc_manager::Result<()> {
+///     let bus = ipc_manager::Spawn::builder().protocol("MessageFiles").spawn()?;
+///     bus.connect("a")?.send("a", "hello to myself").map(drop)
+/// }
+/// hello()?;
+/// # Ok::<(), ipc_manager::Error>(())
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 macro_rules! kinds {
@@ -102,6 +111,14 @@ impl fmt::Display for ErrorKind {
 }
 
 /// Whether a message whose sending failed may arrive all the same.
+///
+/// ```
+/// use ipc_manager::{Spawn, Stored};
+/// let bus = Spawn::builder().protocol("MessageFiles").spawn()?;
+/// let error = bus.connect("a")?.send("nobody", "x").unwrap_err();
+/// assert_eq!(error.stored(), Some(Stored::No), "it can be sent again without care");
+/// # Ok::<(), ipc_manager::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stored {
     /// It was refused: it will never arrive.

@@ -80,7 +80,7 @@ impl Message {
         if text.len() > limits.decoded_bytes || limits.json_depth == 0 || limits.json_elements < MOST_KEYS {
             return None;
         }
-        let mut rest = Rest(std::str::from_utf8(text).ok()?);
+        let rest = Rest(std::str::from_utf8(text).ok()?);
         let mut known = KNOWN.take();
         let [sender, recipient] = &mut known;
         let message = rest.message(sender, recipient, limits);

@@ -18,7 +18,7 @@ thread_local! {
     static ROOM: Cell<String> = const { Cell::new(String::new()) };
 }
 /// Most bytes of room that are kept.
-const MOST_ROOM: usize = 64 << 10;
+const MOST_ROOM: usize = 16 << 10;
 
 /// The content of a message: any JSON value but null.
 ///

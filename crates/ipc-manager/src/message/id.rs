@@ -32,7 +32,10 @@ impl MessageId {
     /// Makes a fresh id at a time since the epoch.
     pub(super) fn made_at(time: Duration) -> Self {
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-        Self((&*maker::next(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)).hyphenated().encode_upper(&mut text)).into())
+        Self(
+            (&*maker::next(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)).hyphenated().encode_upper(&mut text))
+                .into(),
+        )
     }
 
     /// Parses an id to send under: 1 to 64 of the characters `0-9 A-Z a-z _ -`. An id is a file name on some

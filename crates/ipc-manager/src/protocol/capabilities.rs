@@ -29,6 +29,9 @@ pub struct Capabilities {
     /// Whether a message without room waits in the outbox of its sender, where that may not wait itself. Elsewhere it is
     /// refused.
     pub queues: bool,
+    /// Whether peers hold connections to each other, which can be looked at and closed, and which some peers do not let
+    /// others open.
+    pub connections: bool,
     /// What an acknowledged message outlives.
     pub durability: Durability,
     /// How a reader learns of a message.
@@ -36,6 +39,11 @@ pub struct Capabilities {
 }
 
 /// What an acknowledged message outlives.
+///
+/// ```
+/// use ipc_manager::Durability;
+/// assert!(Durability::Process < Durability::Kernel && Durability::Kernel < Durability::Power);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Durability {
@@ -48,6 +56,10 @@ pub enum Durability {
 }
 
 /// How a reader learns of a message.
+///
+/// ```
+/// assert_eq!(ipc_manager::WaitMechanism::Inotify.to_string(), "inotify");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WaitMechanism {

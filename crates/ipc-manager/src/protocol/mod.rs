@@ -2,12 +2,16 @@
 //! Protocols: how messages travel. Two traits that implementers write, the list of what is built in, and selection.
 
 mod capabilities;
+mod connections;
 mod envelope;
 mod inbox;
+mod peer;
 mod registry;
 mod traits;
+mod wake;
 
 mod atomic_pipe;
+mod connection_unix;
 mod directory_store;
 mod local_memory;
 mod message_files;
@@ -16,19 +20,22 @@ mod unix_socket;
 use std::sync::Arc;
 
 pub use capabilities::{Capabilities, Durability, WaitMechanism};
+pub use connections::{ConnectionRecord, Connections};
 pub use envelope::Envelope;
 pub use inbox::{Damaged, Inbox};
+pub use peer::{PeerRecord, PeerState};
 pub use registry::Registry;
 pub use traits::{
-    Connection, CreateOptions, Directory, Hold, Leave, Mode, NotViable, OpenOptions, Opened, PeerRecord, PeerState,
-    Protocol, Receipt, Wake, Wanted,
+    Connection, CreateOptions, Directory, Hold, Leave, Mode, NotViable, OpenOptions, Opened, Protocol, Receipt,
 };
+pub use wake::{Wake, Wanted};
 
 /// Every built-in protocol, in the order in which `spawn` tries them.
 fn standard() -> Vec<Arc<dyn Protocol>> {
     vec![
         Arc::new(atomic_pipe::AtomicPipe),
         Arc::new(unix_socket::UnixSocket),
+        Arc::new(connection_unix::ConnectionUnix),
         Arc::new(message_files::MessageFiles),
         Arc::new(local_memory::LocalMemory),
     ]

@@ -11,6 +11,7 @@ pub(crate) mod lock;
 pub(crate) mod pipe;
 pub(crate) mod poll;
 pub(crate) mod process;
+pub(crate) mod stream;
 pub(crate) mod tree;
 pub(crate) mod watch;
 

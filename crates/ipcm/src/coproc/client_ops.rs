@@ -21,11 +21,8 @@ impl Engine<'_> {
             let message = format!("the protocol {protocol} knows no users and passwords");
             return Err(Failed::coded(ErrorKind::Unsupported, message));
         }
-        if request.boolean("listen")? == Some(false) {
-            let message = format!("the protocol {} has no peers that do not listen", info.protocol().short());
-            return Err(Failed::coded(ErrorKind::Unsupported, message));
-        }
-        let builder = Client::builder(&name, &info).registry(self.registry.clone());
+        let listen = request.boolean("listen")?.unwrap_or(true);
+        let builder = Client::builder(&name, &info).registry(self.registry.clone()).listen(listen);
         let client = if request.op == "connect" { builder.connect()? } else { builder.reconnect()? };
         let (name, discarded) = (client.name().to_string(), client.discarded());
         let answer = Answer::new().with("client", &self.keep_client(client)).with("name", &name);

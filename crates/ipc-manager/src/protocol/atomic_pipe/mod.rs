@@ -49,6 +49,7 @@ impl Protocol for AtomicPipe {
             largest_payload: None,
             most_unread: None,
             queues: true,
+            connections: false,
             durability: Durability::Process,
             wait: WaitMechanism::Descriptor,
         }

@@ -39,6 +39,7 @@ impl Protocol for LocalMemory {
             largest_payload: Some(LARGEST),
             most_unread: Some(MOST_UNREAD),
             queues: false,
+            connections: false,
             durability: Durability::Process,
             wait: WaitMechanism::Descriptor,
         }

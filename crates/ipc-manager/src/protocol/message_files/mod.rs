@@ -51,6 +51,7 @@ impl Protocol for MessageFiles {
             largest_payload: None,
             most_unread: None,
             queues: false,
+            connections: false,
             durability: Durability::Power,
             wait: WaitMechanism::Inotify,
         }

@@ -254,7 +254,8 @@ mod tests {
             if line.contains("\"end\"") {
                 assert!(x - width >= 0.0, "{line}");
             } else {
-                let column = if x >= LEFT && x < RIGHT && line.contains("font-size=\"11\"") { RIGHT } else { WIDTH };
+                let column =
+                    if (LEFT..RIGHT).contains(&x) && line.contains("font-size=\"11\"") { RIGHT } else { WIDTH };
                 assert!(x + width <= column, "{line}");
             }
         }
