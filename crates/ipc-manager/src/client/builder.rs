@@ -200,6 +200,7 @@ impl ClientBuilder {
             receipts: Vec::new(),
             last_to: std::cell::RefCell::default(),
             inbox: Inbox::default(),
+            waits_are_short: false,
             seen: None,
         })
     }

@@ -73,6 +73,8 @@ pub struct Client {
     /// Whom the last message was made for.
     last_to: std::cell::RefCell<Option<PeerName>>,
     inbox: Inbox,
+    /// Whether the last wait for a message was a short one.
+    waits_are_short: bool,
     /// Peers at the last look, while changes are waited for.
     seen: Option<Vec<PeerName>>,
 }
