@@ -69,6 +69,8 @@ pub enum Need {
     NoConnections,
     /// A payload has a limit of the protocol's own.
     BoundedPayload,
+    /// It is not on a server that may ask for a user and a password.
+    NoCredentials,
     /// A waiting reader is woken through descriptors.
     Descriptors,
     /// A waiting reader looks again and again.
@@ -106,6 +108,7 @@ impl Need {
             Self::BoundedPayload => {
                 (capabilities.largest_payload.is_some(), "does not apply: no limit but that of the bus")
             }
+            Self::NoCredentials => (!capabilities.credentials, "does not apply: servers may ask for a user"),
             Self::Descriptors => (!polls, "not promised: readers poll"),
             Self::NoDescriptors => (polls, "does not apply: readers are woken"),
         };

@@ -175,10 +175,15 @@ fn conformance(subject: &Subject, clause: &'static Clause) -> Option<Trial> {
     }
     let name = format!("{}::{}", subject.name(), clause.id.replace('.', "::"));
     let subject = subject.clone();
-    Some(watched(&name, move || {
+    let can_run = subject.can_run();
+    let trial = watched(&name, move || {
         (clause.run)(&Context::new(&subject));
         Ok(())
-    }))
+    });
+    Some(match can_run {
+        Ok(()) => trial,
+        Err(reason) => trial.with_kind(reason).with_ignored_flag(true),
+    })
 }
 
 fn watched(name: &str, run: impl FnOnce() -> Result<(), Failed> + Send + 'static) -> Trial {

@@ -16,5 +16,6 @@ pub mod exit_code;
 mod failure;
 mod message_document;
 mod output;
+mod service_args;
 mod signals;
 mod warnings;

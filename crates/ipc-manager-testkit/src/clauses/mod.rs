@@ -16,6 +16,9 @@ mod owner;
 mod peers;
 mod race;
 mod requeue;
+mod service_asked;
+mod service_gone;
+mod service_loop;
 mod size;
 mod stats;
 mod suspend;
@@ -50,6 +53,9 @@ pub fn all() -> Vec<&'static Clause> {
         load::CLAUSES,
         owner::CLAUSES,
         observe::CLAUSES,
+        service_asked::CLAUSES,
+        service_loop::CLAUSES,
+        service_gone::CLAUSES,
     ];
     themes.into_iter().flatten().collect()
 }

@@ -8,7 +8,7 @@ use crate::connection_string::ConnectionString;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::name::PeerName;
-use crate::protocol::{Durability, Inbox, Mode, OpenOptions, Opened, Registry};
+use crate::protocol::{Capabilities, Credentials, Durability, Inbox, Mode, OpenOptions, Opened, Registry};
 use crate::stats::Stats;
 use crate::system::process::own_pid;
 
@@ -47,7 +47,7 @@ pub fn reconnect(name: &str, info: &ConnectionString) -> Result<Client> {
 /// assert!(client.is_connected());
 /// # Ok::<(), ipc_manager::Error>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ClientBuilder {
     name: String,
     info: ConnectionString,
@@ -55,6 +55,15 @@ pub struct ClientBuilder {
     limits: Limits,
     durability: Option<Durability>,
     listen: bool,
+    user: Option<String>,
+    password: Option<String>,
+}
+
+impl std::fmt::Debug for ClientBuilder {
+    /// Without the password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientBuilder").field("name", &self.name).field("info", &self.info).finish_non_exhaustive()
+    }
 }
 
 impl ClientBuilder {
@@ -66,6 +75,8 @@ impl ClientBuilder {
             limits: Limits::DEFAULT,
             durability: None,
             listen: true,
+            user: None,
+            password: None,
         }
     }
 
@@ -112,6 +123,20 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets the user to be on the server that the bus is on, instead of what the registry says.
+    #[must_use]
+    pub fn user(mut self, user: &str) -> Self {
+        self.user = Some(user.to_owned());
+        self
+    }
+
+    /// Sets the password for the server that the bus is on, instead of what the registry says.
+    #[must_use]
+    pub fn password(mut self, password: &str) -> Self {
+        self.password = Some(password.to_owned());
+        self
+    }
+
     /// Joins as [`connect`] does.
     ///
     /// # Errors
@@ -141,6 +166,18 @@ impl ClientBuilder {
         }
     }
 
+    fn credentials(&self, known: &Credentials) -> Credentials {
+        let known = match &self.user {
+            // Somebody else's password is no use.
+            Some(user) => Credentials::none().with_user(user),
+            None => known.clone(),
+        };
+        match &self.password {
+            Some(password) => known.with_password(password),
+            None => known,
+        }
+    }
+
     fn open(&self, mode: Mode) -> Result<Client> {
         check(&self.limits)?;
         let standard;
@@ -160,15 +197,7 @@ impl ClientBuilder {
         let serializer = registry.serializer_of(&self.info)?;
         let capabilities = protocol.capabilities();
         let durability = self.durability.unwrap_or(Durability::Kernel.min(capabilities.durability));
-        if durability > capabilities.durability {
-            let promised = capabilities.durability;
-            let detail = format!("messages that outlive more than the {promised} are not promised by this protocol");
-            return Err(Error::new(ErrorKind::Unsupported, detail).in_protocol(&protocol.name().short()));
-        }
-        if !self.listen && !capabilities.connections {
-            let detail = "all peers of this protocol can be sent to at any time; none can choose not to listen";
-            return Err(Error::new(ErrorKind::Unsupported, detail).in_protocol(&protocol.name().short()));
-        }
+        self.check_promised(durability, capabilities).map_err(|error| error.in_protocol(&protocol.name().short()))?;
         let options = OpenOptions {
             name: name.clone(),
             mode,
@@ -176,6 +205,7 @@ impl ClientBuilder {
             limits: self.limits.clone(),
             durability,
             listen: self.listen,
+            credentials: self.credentials(registry.credentials()),
         };
         let Opened { connection, stats, discarded } = protocol.open(self.info.route(), options)?;
         let (stats, carried) = match mode {
@@ -202,7 +232,25 @@ impl ClientBuilder {
             inbox: Inbox::default(),
             waits_are_short: false,
             seen: None,
+            keeps_watching: false,
         })
+    }
+}
+
+impl ClientBuilder {
+    /// Refuses what the protocol does not promise.
+    fn check_promised(&self, durability: Durability, capabilities: Capabilities) -> Result<()> {
+        let detail = if durability > capabilities.durability {
+            let promised = capabilities.durability;
+            format!("messages that outlive more than the {promised} are not promised by this protocol")
+        } else if !self.listen && !capabilities.connections {
+            "all peers of this protocol can be sent to at any time; none can choose not to listen".into()
+        } else if !capabilities.credentials && (self.user.is_some() || self.password.is_some()) {
+            "this protocol knows no users and passwords".into()
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(ErrorKind::Unsupported, detail))
     }
 }
 

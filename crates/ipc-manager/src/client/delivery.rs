@@ -256,18 +256,21 @@ impl Client {
 
     /// Sends what is held back for one recipient as far as there is room; returns how many messages that finished.
     fn drain_to(&mut self, to: &PeerName) -> usize {
-        let mut parcels = self.outbox.take(to);
         let mut finished = 0;
-        while !parcels.is_empty() {
-            let count = parcels.len().min(DRAIN_BATCH);
+        // Few at first, so that an attempt in vain costs the same however much is held back.
+        let mut most = 1;
+        loop {
             let (messages, mut payloads): (Vec<_>, Vec<_>) =
-                parcels.drain(..count).map(|parcel| (parcel.message, parcel.payload)).unzip();
-            let mut receipts = Vec::with_capacity(count);
+                self.outbox.take_first(to, most).map(|parcel| (parcel.message, parcel.payload)).unzip();
+            if messages.is_empty() {
+                return finished;
+            }
+            let mut receipts = Vec::with_capacity(messages.len());
             let stored = self.attempt(&messages, &mut payloads, None, &mut receipts);
             self.count_sent(messages.iter().zip(&receipts));
             finished += receipts.len();
             let mut rest = messages.into_iter().zip(payloads).skip(receipts.len());
-            let blocked = match stored {
+            let is_blocked = match stored {
                 Ok(()) => false,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => true,
                 Err(error) => {
@@ -276,15 +279,12 @@ impl Client {
                     false
                 }
             };
-            for (message, payload) in rest.rev() {
-                parcels.push_front(Parcel { message, payload });
+            self.outbox.put_first(to, rest.map(|(message, payload)| Parcel { message, payload }));
+            if is_blocked {
+                return finished;
             }
-            if blocked {
-                break;
-            }
+            most = (most * 4).min(DRAIN_BATCH);
         }
-        self.outbox.restore(to, parcels);
-        finished
     }
 
     fn note_unsent(&mut self, error: Error) {

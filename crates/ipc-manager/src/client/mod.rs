@@ -12,6 +12,7 @@ mod receive;
 mod send;
 mod typed;
 mod wait;
+mod watching;
 
 use std::sync::Arc;
 
@@ -77,6 +78,8 @@ pub struct Client {
     waits_are_short: bool,
     /// Peers at the last look, while changes are waited for.
     seen: Option<Vec<PeerName>>,
+    /// Whether peers are watched until somebody says otherwise, and not only during a wait.
+    keeps_watching: bool,
 }
 
 impl Client {

@@ -60,20 +60,35 @@ impl Outbox {
         self.queues.entry(to).or_default().push_back(parcel);
     }
 
-    /// Takes a recipient's backlog out, to be put back with [`Outbox::restore`].
-    pub(super) fn take(&mut self, to: &PeerName) -> VecDeque<Parcel> {
-        let parcels = self.queues.remove(to).unwrap_or_default();
-        self.messages -= parcels.len();
-        self.bytes -= parcels.iter().map(Parcel::bytes).sum::<usize>();
-        parcels
+    /// Takes a recipient's backlog out.
+    pub(super) fn take(&mut self, to: &PeerName) -> impl Iterator<Item = Parcel> + use<> {
+        self.take_first(to, usize::MAX)
     }
 
-    /// Puts what is left of a recipient's backlog back.
-    pub(super) fn restore(&mut self, to: &PeerName, parcels: VecDeque<Parcel>) {
-        if !parcels.is_empty() {
-            self.messages += parcels.len();
-            self.bytes += parcels.iter().map(Parcel::bytes).sum::<usize>();
-            self.queues.insert(to.clone(), parcels);
+    /// Takes at most so many of a recipient's messages out, the oldest.
+    pub(super) fn take_first(&mut self, to: &PeerName, most: usize) -> impl Iterator<Item = Parcel> + use<> {
+        let mut taken = VecDeque::new();
+        if let Some(queue) = self.queues.get_mut(to) {
+            if queue.len() <= most {
+                taken = self.queues.remove(to).unwrap_or_default();
+            } else {
+                taken.extend(queue.drain(..most));
+            }
+        }
+        self.messages -= taken.len();
+        self.bytes -= taken.iter().map(Parcel::bytes).sum::<usize>();
+        taken.into_iter()
+    }
+
+    /// Puts messages back in front of all others to their recipient.
+    pub(super) fn put_first(&mut self, to: &PeerName, parcels: impl DoubleEndedIterator<Item = Parcel>) {
+        for parcel in parcels.rev() {
+            self.messages += 1;
+            self.bytes += parcel.bytes();
+            match self.queues.get_mut(to) {
+                Some(queue) => queue.push_front(parcel),
+                None => drop(self.queues.insert(to.clone(), VecDeque::from([parcel]))),
+            }
         }
     }
 }

@@ -74,7 +74,8 @@ kinds! {
     NoSuchPeer => "no_such_peer",
     /// A live or suspended peer holds the name.
     NameInUse => "name_in_use",
-    /// The peer is registered, but its process is gone, and with it everything that was sent to it.
+    /// The peer is registered, but its process is gone, and with it everything that was sent to it; or it went away
+    /// before it did what was awaited of it.
     PeerGone => "peer_gone",
     /// The peer takes no connections, and has not opened one to us.
     NotListening => "not_listening",
@@ -102,6 +103,10 @@ kinds! {
     Permission => "permission",
     /// The file system or database refused; its words are the source.
     Store => "store",
+    /// A service, or a callback of one, failed; its words are the detail or the source.
+    ServiceError => "service_error",
+    /// A response came that nobody waits for.
+    UnexpectedResponse => "unexpected_response",
 }
 
 impl fmt::Display for ErrorKind {
@@ -260,6 +265,13 @@ impl Error {
     #[must_use]
     pub fn at_path(mut self, path: impl Into<PathBuf>) -> Self {
         self.0.place.path.get_or_insert_with(|| path.into());
+        self
+    }
+
+    /// Adds the table of a database, unless one is known.
+    #[must_use]
+    pub fn in_table(mut self, table: &str) -> Self {
+        self.0.place.table.get_or_insert_with(|| table.to_owned());
         self
     }
 

@@ -121,7 +121,7 @@ impl Content {
 }
 
 /// The limits of what is within a message: one level belongs to the message around it.
-fn limits_within(limits: &Limits) -> Limits {
+pub(super) fn limits_within(limits: &Limits) -> Limits {
     Limits { json_depth: limits.json_depth.min(Limits::DEFAULT.json_depth).saturating_sub(1), ..limits.clone() }
 }
 

@@ -18,6 +18,7 @@ pub(crate) use content::is_truthy;
 pub use id::MessageId;
 pub use origin::Origin;
 pub use stamp::Stamp;
+pub(crate) use wire::Parts;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
@@ -183,6 +184,18 @@ impl Message {
             extra: Map::new(),
             origin: Origin::Unknown,
         }
+    }
+
+    /// The same message with a field of a protocol's.
+    pub(crate) fn with_extra(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.extra.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// The same message without a field of a protocol's, and what that was.
+    pub(crate) fn without_extra(mut self, key: &str) -> (Self, Option<Value>) {
+        let value = self.extra.remove(key);
+        (self, value)
     }
 
     pub(crate) fn addressed_to(mut self, to: PeerName) -> Self {

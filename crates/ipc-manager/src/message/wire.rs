@@ -85,6 +85,10 @@ struct Fields<'a> {
 impl Fields<'_> {
     fn into_message(self) -> Result<Message> {
         let content = self.content.and_then(|raw| Content::checked(raw.get().into()));
+        self.into_message_with(content)
+    }
+
+    fn into_message_with(self, content: Option<Content>) -> Result<Message> {
         let content = content.ok_or_else(|| corrupt("content", "is missing or null"))?;
         let from = name(self.from, "from")?.ok_or_else(|| corrupt("from", "is missing"))?;
         let to = name(self.to, "to")?;
@@ -104,6 +108,45 @@ impl Fields<'_> {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let stamp_ord = number(self.stamp_ord, "stamp_ord")?.unwrap_or(0.0) as u64;
         Ok(Message { id, stamp, stamp_ord, from, to, broadcast, content, extra: self.extra, origin: Origin::Unknown })
+    }
+}
+
+/// The fields of a message that are stored apart from each other.
+#[derive(Debug)]
+pub(crate) struct Parts<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) from: &'a str,
+    pub(crate) to: &'a str,
+    /// Seconds since the epoch.
+    pub(crate) stamp: f64,
+    pub(crate) stamp_ord: u64,
+    pub(crate) is_broadcast: bool,
+    /// JSON text of any origin.
+    pub(crate) content: &'a [u8],
+    pub(crate) extra: Map<String, Value>,
+}
+
+impl Message {
+    /// Puts a message together out of parts of any origin. The content is checked, but not decoded.
+    ///
+    /// # Errors
+    /// [`Corrupt`](ErrorKind::Corrupt) or [`TooLarge`](ErrorKind::TooLarge), saying what is wrong.
+    pub(crate) fn from_parts(parts: Parts<'_>, limits: &Limits) -> Result<Self> {
+        let content = json::normalise(parts.content, &super::content::limits_within(limits))?;
+        let fields = Fields {
+            id: Some(parts.id.into()),
+            from: Some(parts.from.into()),
+            to: Some(parts.to.into()),
+            stamp: serde_json::Number::from_f64(parts.stamp).map(Value::Number),
+            stamp_ord: Some(parts.stamp_ord.into()),
+            broadcast: Some(parts.is_broadcast.into()),
+            content: None,
+            extra: parts.extra,
+        };
+        if fields.stamp.is_none() {
+            return Err(corrupt("stamp", "is not finite"));
+        }
+        fields.into_message_with(Content::checked(content.as_ref().trim().into()))
     }
 }
 

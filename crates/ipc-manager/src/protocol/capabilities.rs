@@ -34,6 +34,8 @@ pub struct Capabilities {
     pub connections: bool,
     /// What an acknowledged message outlives.
     pub durability: Durability,
+    /// Whether it is on a server that may ask for a user and a password.
+    pub credentials: bool,
     /// How a reader learns of a message.
     pub wait: WaitMechanism,
 }
@@ -67,6 +69,8 @@ pub enum WaitMechanism {
     Descriptor,
     /// The kernel tells of changes in a directory; polled where it cannot.
     Inotify,
+    /// Whoever sends rings a socket of the reader's; polled for peers that do not know it.
+    Doorbell,
     /// Only by looking again.
     Polling,
 }
@@ -86,6 +90,7 @@ impl fmt::Display for WaitMechanism {
         f.write_str(match self {
             Self::Descriptor => "descriptor",
             Self::Inotify => "inotify",
+            Self::Doorbell => "doorbell",
             Self::Polling => "polling",
         })
     }

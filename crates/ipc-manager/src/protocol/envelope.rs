@@ -56,6 +56,12 @@ impl<'a> Envelope<'a> {
         self.payload.into_inner()
     }
 
+    /// The limits on what is sent.
+    #[must_use]
+    pub fn limits(&self) -> &'a Limits {
+        self.limits
+    }
+
     /// The message.
     #[must_use]
     pub fn message(&self) -> &'a Message {

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::{Capabilities, Connections, Durability, Envelope, Inbox, PeerRecord, Wake, Wanted};
+use super::{Capabilities, Connections, Credentials, Durability, Envelope, Inbox, PeerRecord, Wake, Wanted};
 use crate::connection_string::ProtocolName;
 use crate::error::Result;
 use crate::limits::Limits;
@@ -55,7 +55,7 @@ pub trait Protocol: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// `name_in_use` if another owner is alive; else what the system says, with its place.
-    fn hold(&self, route: &Route, guarded: bool, instead_of: Option<Hold>) -> Result<Hold>;
+    fn hold(&self, route: &Route, credentials: &Credentials, guarded: bool, instead_of: Option<Hold>) -> Result<Hold>;
 
     /// Joins a store under a name. A refused one has changed nothing: not the store, and not the name's holder. Others
     /// see either no such peer or a live one. If the process dies half-way, the name can be taken again.
@@ -68,13 +68,18 @@ pub trait Protocol: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// `no_such_bus`, `permission`, `store`, or `unsupported` where one must join to look.
-    fn observe(&self, route: &Route, serializer: Arc<dyn Serializer>) -> Result<Box<dyn Directory>>;
+    fn observe(
+        &self,
+        route: &Route,
+        credentials: &Credentials,
+        serializer: Arc<dyn Serializer>,
+    ) -> Result<Box<dyn Directory>>;
 
     /// Removes a store with all in it. That it is gone already is fine.
     ///
     /// # Errors
     /// What the system says, with its place.
-    fn destroy(&self, route: &Route) -> Result<()>;
+    fn destroy(&self, route: &Route, credentials: &Credentials) -> Result<()>;
 }
 
 /// One peer on one bus.
@@ -234,6 +239,8 @@ impl std::error::Error for NotViable {}
 pub struct CreateOptions {
     /// Where. Without one the protocol makes a fresh, private place.
     pub route: Option<Route>,
+    /// Who one is to the server that it is on, where there is one.
+    pub credentials: Credentials,
 }
 
 /// Ownership of a store; given up when dropped.
@@ -303,6 +310,8 @@ pub struct OpenOptions {
     pub durability: Durability,
     /// Whether others may connect. Always true where the protocol has no connections.
     pub listen: bool,
+    /// Who one is to the server that the store is on, where there is one.
+    pub credentials: Credentials,
 }
 
 /// A store that was joined.

@@ -5,12 +5,13 @@
 use std::ffi::OsStr;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Mode, Stat};
+use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
-use rustix::net::{self, AddressFamily, SendAncillaryBuffer, SendFlags, SocketAddrUnix, SocketType};
+use rustix::net::{self, AddressFamily, SendAncillaryBuffer, SendFlags, SocketType};
+
+use super::datagram::address;
 
 /// As long as the kernel makes it; it cuts a larger number down by itself, listen(2).
 const BACKLOG: i32 = 4096;
@@ -21,11 +22,6 @@ pub(crate) struct Credentials {
     pub(crate) uid: u32,
     /// `None` where the number means nothing here, as that of a process in another pid namespace.
     pub(crate) pid: Option<u32>,
-}
-
-/// Whether something is a socket in the file system.
-pub(crate) fn is_socket(stat: &Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::Socket
 }
 
 /// Makes a listening socket in a directory, mode 0600 whatever the umask. On error nothing of it stays.
@@ -58,15 +54,9 @@ pub(crate) fn connect_at(dir: BorrowedFd<'_>, path_of_dir: &Path, name: &OsStr) 
     }
 }
 
-/// The address of a name in a directory: through the descriptor where the system can, so that a long path does not
-/// matter and nobody can put another directory in its place.
-fn address(dir: BorrowedFd<'_>, path_of_dir: &Path, name: &OsStr) -> io::Result<SocketAddrUnix> {
-    let own = if Path::new("/proc/self/fd").exists() {
-        PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd())).join(name)
-    } else {
-        path_of_dir.join(name)
-    };
-    Ok(SocketAddrUnix::new(own.as_os_str().as_bytes())?)
+/// Whether a socket in a directory is open in some process, as far as can be told.
+pub(crate) fn is_open_at(dir: BorrowedFd<'_>, path_of_dir: &Path, name: &OsStr) -> bool {
+    !connect_at(dir, path_of_dir, name).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use ipc_manager::{Client, ErrorKind, Limits};
 use ipc_manager_testkit::{PATIENCE, Sandbox, Test, eventually};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::json;
 
 use super::{StreamBus, frame, message, read_json, read_to_end, recv_count, reports};
@@ -19,6 +20,7 @@ pub fn tests() -> Vec<Test> {
         a_connection_without_a_hello_is_closed,
         a_connection_that_says_nothing_is_closed_in_time,
         silent_connections_are_bounded,
+        descriptors_that_run_out_cost_no_message,
         b7_a_stream_that_ends_in_mid_frame_is_dropped,
         a_hello_in_pieces_is_understood,
         a_reader_that_leaves_takes_what_it_had_not_accepted_yet,
@@ -180,6 +182,27 @@ fn silent_connections_are_bounded(sandbox: &Sandbox) {
         assert!(!a.is_ready().unwrap());
         a.connections().unwrap().len() <= 1
     });
+}
+
+fn descriptors_that_run_out_cost_no_message(sandbox: &Sandbox) {
+    const PEERS: usize = 200;
+    let bus = StreamBus::new(sandbox);
+    let mut reader = bus.puppet("reader");
+    let pid = Pid::from_raw(reader.pid().try_into().unwrap());
+    prlimit(pid, Resource::Nofile, Rlimit { current: Some(48), maximum: Some(48) }).unwrap();
+    // As many as it has descriptors say nothing, and others say all that they have to say at once.
+    let silent: Vec<_> = (0..48).map(|_| bus.dial("reader")).collect();
+    let mut streams: Vec<_> = (0..PEERS).map(|number| bus.dial_as(&format!("p{number}"), "reader")).collect();
+    for (number, stream) in streams.iter_mut().enumerate() {
+        stream.write_all(&message(&format!("p{number}"), "reader", &json!(number))).unwrap();
+    }
+    let mut got: Vec<_> = reader.recv_count(PEERS).iter().map(|seen| seen.content.as_u64().unwrap()).collect();
+    got.sort_unstable();
+    assert_eq!(got, (0..PEERS as u64).collect::<Vec<_>>());
+    drop((silent, streams));
+    let mut sound = bus.client("sound");
+    sound.send("reader", "still there").unwrap();
+    assert_eq!(reader.recv_count(1)[0].content, "still there");
 }
 
 fn b7_a_stream_that_ends_in_mid_frame_is_dropped(sandbox: &Sandbox) {

@@ -5,17 +5,19 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::thread;
 
-use ipc_manager::Origin;
+use ipc_manager::{ErrorKind, Origin, Stored};
 use ipc_manager_testkit::{PATIENCE, Sandbox, Test};
 use rustix::process::Uid;
 use serde_json::json;
 
 use super::{StreamBus, message, read_json, reports};
+use crate::file_bus::dead_pid;
 
 pub fn tests() -> Vec<Test> {
     let mut tests = ipc_manager_testkit::tests![
         d4_a_stranger_takes_over_no_name,
         a_claim_in_a_message_is_compared_too,
+        b17_a_socket_that_outlived_its_holder_gets_nothing,
         a_name_that_changed_hands_is_not_sent_to_its_former_holder,
     ];
     let other_user = ipc_manager_testkit::tests![t22_another_user_is_not_let_in].remove(0);
@@ -68,6 +70,19 @@ fn a_claim_in_a_message_is_compared_too(sandbox: &Sandbox) {
         assert_eq!(a.recv_timeout(PATIENCE).unwrap().origin(), origin, "{from}");
     }
     drop(b);
+}
+
+/// As with a worker that was forked off and has the socket open still.
+fn b17_a_socket_that_outlived_its_holder_gets_nothing(sandbox: &Sandbox) {
+    let bus = StreamBus::new(sandbox);
+    let mut a = bus.client("a");
+    let _listener = bus.register_listener("perl");
+    a.send("perl", "alive").unwrap();
+    assert!(a.disconnect_connection("perl").unwrap());
+    std::fs::write(bus.at("perl.pid"), dead_pid().to_string()).unwrap();
+    for error in [a.send("perl", "x").unwrap_err(), a.try_send("perl", "x").unwrap_err()] {
+        assert_eq!((error.kind(), error.stored()), (ErrorKind::PeerGone, Some(Stored::No)), "{error:?}");
+    }
 }
 
 fn a_name_that_changed_hands_is_not_sent_to_its_former_holder(sandbox: &Sandbox) {

@@ -14,6 +14,7 @@ use crate::vectors;
 pub fn tests() -> Vec<Test> {
     ipc_manager_testkit::tests![
         captured_streams_are_read,
+        soc_02_names_on_disk_depend_on_the_length_of_the_route,
         captured_frames_are_written_alike,
         captured_answers_are_read_and_written_alike,
         con_01_a_listener_is_a_socket,
@@ -240,4 +241,39 @@ fn both_sides_open_and_the_other_closes_one(sandbox: &Sandbox) {
     anew.write_all(&message("perl", "a", &json!("third"))).unwrap();
     assert_eq!(a.recv_timeout(PATIENCE).unwrap().content(), "third");
     assert!(a.take_damaged().is_empty(), "a later hello is ignored");
+}
+
+/// A route in the sandbox of exactly that length.
+fn route_of_length(sandbox: &Sandbox, length: usize) -> std::path::PathBuf {
+    let parent = sandbox.dir().to_str().unwrap();
+    std::path::PathBuf::from(format!("{parent}/{}", "r".repeat(length - parent.len() - 1)))
+}
+
+fn soc_02_names_on_disk_depend_on_the_length_of_the_route(sandbox: &Sandbox) {
+    let routes = &vectors::manifest("names")["socket_by_route_length"];
+    let mut seen = 0;
+    for (length, names) in routes.as_object().unwrap() {
+        let length = length.parse().unwrap();
+        if length < sandbox.dir().to_str().unwrap().len() + 2 {
+            continue;
+        }
+        let route = route_of_length(sandbox, length);
+        let builder = ipc_manager::Spawn::builder().protocol("ConnectionUnix").guard(false);
+        let owner = builder.route(route.to_str().unwrap()).spawn().unwrap();
+        for entry in names["names"].as_array().unwrap() {
+            let name = "n".repeat(entry["name_length"].as_u64().unwrap().try_into().unwrap());
+            match (ipc_manager::connect(&name, owner.info()), entry["on_disk"].as_str()) {
+                (Ok(mut client), Some(disk)) => {
+                    let entry = std::fs::symlink_metadata(route.join(disk));
+                    assert!(entry.is_ok_and(|entry| entry.file_type().is_socket()), "{disk} on a route of {length}");
+                    client.send(&name, "to myself").unwrap();
+                    assert_eq!(client.recv_timeout(PATIENCE).unwrap().content(), "to myself");
+                }
+                (Err(error), None) => assert_eq!(error.kind(), ErrorKind::InvalidName, "{error:?}"),
+                (connected, expected) => panic!("{name} on a route of {length}: {connected:?}, not {expected:?}"),
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 30, "the manifest is not what it was: {seen}");
 }

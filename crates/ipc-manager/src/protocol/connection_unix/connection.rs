@@ -19,6 +19,8 @@ use crate::stats::Stats;
 
 /// How often to try again while a connection is full: its descriptor tells of room.
 const TRY_ALL_THE_SAME: Duration = Duration::from_secs(1);
+/// How often to look for the end of the store, whatever was told.
+const LOOK_AT_STORE: Duration = Duration::from_secs(1);
 /// How often to try again where there is no connection.
 const TRY_AGAIN: Duration = Duration::from_millis(5);
 
@@ -27,6 +29,7 @@ const TRY_AGAIN: Duration = Duration::from_millis(5);
 struct ConnectionUnixConnection {
     seat: Seat,
     links: Links,
+    store_checked: Instant,
 }
 
 pub(super) fn open(store: Store, options: OpenOptions) -> Result<Opened> {
@@ -36,7 +39,8 @@ pub(super) fn open(store: Store, options: OpenOptions) -> Result<Opened> {
         Seat::take(store, options, |store, name| layout::make(store, name, listens))?;
     let reserve = seat.store.dir().try_clone_to_owned().ok();
     let links = Links::new(door, reserve, hello);
-    Ok(Opened { connection: Box::new(ConnectionUnixConnection { seat, links }), stats, discarded })
+    let connection = ConnectionUnixConnection { seat, links, store_checked: Instant::now() };
+    Ok(Opened { connection: Box::new(connection), stats, discarded })
 }
 
 impl ConnectionUnixConnection {
@@ -74,6 +78,16 @@ impl ConnectionUnixConnection {
         looked
     }
 
+    /// Refuses to go on once the store was removed; asks for that only where it may have been.
+    fn check_store(&mut self) -> Result<()> {
+        if self.links.has_news_of_store || self.store_checked.elapsed() >= LOOK_AT_STORE {
+            self.seat.check_store()?;
+            self.store_checked = Instant::now();
+            self.links.has_news_of_store = false;
+        }
+        Ok(())
+    }
+
     fn is_waiting(&self) -> bool {
         self.links.is_waiting() || self.seat.has_resumed().unwrap_or(true)
     }
@@ -97,7 +111,7 @@ impl Connection for ConnectionUnixConnection {
         self.seat.collect_resumed(most, bytes, inbox)?;
         let collected = if inbox.len() < most { self.collect_from_links(most, bytes, inbox) } else { Ok(()) };
         if inbox.len() == before {
-            collected.and_then(|()| self.seat.check_store())?;
+            collected.and_then(|()| self.check_store())?;
         }
         // What was taken is the caller's; what is wrong will show again at the next call.
         let is_waiting = self.links.is_waiting();
@@ -112,7 +126,7 @@ impl Connection for ConnectionUnixConnection {
         if self.links.look(&self.seat)? {
             return Ok(true);
         }
-        self.seat.check_store()?;
+        self.check_store()?;
         Ok(false)
     }
 

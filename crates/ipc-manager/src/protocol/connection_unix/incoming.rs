@@ -26,8 +26,14 @@ pub(super) enum Taken {
 impl Links {
     /// Looks for more, without waiting. Returns whether anything waits in this process now.
     pub(super) fn look(&mut self, seat: &Seat) -> Result<bool> {
+        if self.look_at_busiest(seat) {
+            return Ok(true);
+        }
         let failed = |error| seat.failed("the connections cannot be looked at", error);
-        let (mut ids, mut descriptors): (Vec<u64>, Vec<BorrowedFd<'_>>) = (Vec::new(), Vec::new());
+        let mut ids: Vec<u64> = Vec::with_capacity(self.all.len());
+        let mut descriptors: Vec<BorrowedFd<'_>> = Vec::with_capacity(self.all.len() + 3);
+        let of_store: Vec<BorrowedFd<'_>> = seat.news_of_store().into_iter().flatten().collect();
+        descriptors.extend(&of_store);
         descriptors.extend(self.listener.iter().map(AsFd::as_fd));
         for (id, link) in &self.all {
             if let Some(descriptor) = link.descriptor() {
@@ -37,7 +43,9 @@ impl Links {
         }
         let readable =
             if descriptors.is_empty() { vec![] } else { poll::readable_now(&descriptors).map_err(failed)? };
-        let (is_called, of_links) = readable.split_at(usize::from(self.listener.is_some()));
+        let (of_store, others) = readable.split_at(of_store.len());
+        let (is_called, of_links) = others.split_at(usize::from(self.listener.is_some()));
+        self.has_news_of_store |= of_store.is_empty() || of_store.contains(&true);
         let must_accept = is_called.contains(&true);
         for (id, _) in ids.iter().zip(of_links).filter(|(_, is_readable)| **is_readable) {
             self.read_once(seat, *id);
@@ -46,7 +54,19 @@ impl Links {
             self.accept_all(seat)?;
         }
         self.end_nameless(seat);
+        self.is_after_pause = !self.is_waiting();
         Ok(self.is_waiting())
+    }
+
+    /// After a pause it is most often the same peer that has something to say, and asking it costs less than asking
+    /// all. Only then, so that nobody else is kept waiting by one that never stops.
+    fn look_at_busiest(&mut self, seat: &Seat) -> bool {
+        if !std::mem::take(&mut self.is_after_pause) || self.has_first_answer {
+            return false;
+        }
+        let Some(id) = self.busiest else { return false };
+        self.read_once(seat, id);
+        !self.has_first_answer && self.is_waiting()
     }
 
     /// Accepts all connections that wait, and reads what came with them.

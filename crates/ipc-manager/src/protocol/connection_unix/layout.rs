@@ -1,28 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What an entry is: a listening socket, or an empty file that says that its peer is there and does not listen.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{FileType, Stat};
+use rustix::fs::{FileType, Mode, OFlags, Stat};
 
-use crate::protocol::directory_store::Store;
-use crate::route::Route;
-use crate::system::{files, stream};
-
-/// Longest path of a socket that the reference counts on, on every platform, with the slash and the end of the text.
-const PATH_BYTES: usize = 104;
-
-/// Longest name that stands on disk as it is. Counted on the spelling of the route: all peers must come to the same.
-pub(super) fn max_name(route: &Route) -> usize {
-    PATH_BYTES.saturating_sub(files::name_bytes(route.as_str()).len() + 2)
-}
+use crate::protocol::directory_store::{Sidecar, Store, life_name};
+use crate::system::{datagram, files, stream};
 
 /// Whether what stands under a name can be an entry.
 pub(super) fn is_entry(stat: &Stat) -> bool {
-    stream::is_socket(stat) || is_marker(stat)
+    datagram::is_socket(stat) || is_marker(stat)
 }
 
 /// Whether this is the entry of a peer that does not listen.
@@ -30,10 +21,17 @@ fn is_marker(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_size == 0
 }
 
-/// Whether an entry is nothing but a socket or an empty file of this user.
+/// Whether an entry is a peer's, which holds nothing: what was sent to it goes with its process. Another program's socket
+/// and anybody's empty file look the same, so either is a peer's only with a sign of one beside it, but for a socket that
+/// nobody has open.
 pub(super) fn is_intact(store: BorrowedFd<'_>, entry: &OsStr) -> bool {
-    let stat = files::stat_at(store, entry).ok().flatten();
-    stat.is_some_and(|stat| is_entry(&stat) && stat.st_uid == rustix::process::geteuid().as_raw())
+    let Some(stat) = files::stat_at(store, entry).ok().flatten() else { return false };
+    let is_there = |name: &OsStr| files::stat_at(store, name).is_ok_and(|stat| stat.is_some());
+    is_entry(&stat)
+        && stat.st_uid == rustix::process::geteuid().as_raw()
+        && (is_there(&Sidecar::Pid.of(entry))
+            || is_there(&life_name(entry))
+            || datagram::is_socket(&stat) && !stream::is_open_at(store, Path::new(""), entry))
 }
 
 /// Removes the entry of a dead peer. What was sent to it went with its process.
@@ -48,4 +46,12 @@ pub(super) fn make(store: &Store, name: &OsStr, listens: bool) -> io::Result<Opt
     } else {
         files::create_whole(store.dir(), name, b"", files::Sync::Kernel).map(|()| None)
     }
+}
+
+/// Makes a socket in a directory and removes it again, to see that it can be done.
+pub(super) fn try_in(place: &Path) -> io::Result<()> {
+    let dir = rustix::fs::open(place, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let name = OsString::from(format!(".ipcm-{}", files::random_suffix()));
+    stream::listen_at(dir.as_fd(), place, &name)?;
+    files::remove_file(dir.as_fd(), &name).map(drop)
 }

@@ -43,6 +43,12 @@ pub(super) struct Links {
     /// Whether the first answer came on a connection that was opened here. The same peer may have said something before
     /// on one that it opened at the same time.
     pub(super) has_first_answer: bool,
+    /// Whether the end of the store may have been told.
+    pub(super) has_news_of_store: bool,
+    /// Whether nothing was found by the last look.
+    pub(super) is_after_pause: bool,
+    /// The connection over which something came last.
+    pub(super) busiest: Option<u64>,
     /// `None` for a peer that does not listen, or not any more.
     pub(super) listener: Option<OwnedFd>,
     /// Given up to accept a connection where no other descriptor is to be had.
@@ -62,6 +68,9 @@ impl Links {
             merged: VecDeque::new(),
             reports: Vec::new(),
             has_first_answer: false,
+            has_news_of_store: true,
+            is_after_pause: false,
+            busiest: None,
             listener,
             reserve,
             spare: Vec::new(),
@@ -184,6 +193,7 @@ impl Links {
             Read::Bytes => {
                 self.has_first_answer |= link.is_opened_here && !link.has_received;
                 link.has_received = true;
+                self.busiest = Some(id);
                 if link.name.is_some() {
                     self.line_up(seat, id);
                 } else {

@@ -15,7 +15,8 @@ use std::sync::Arc;
 
 use super::directory_store::{self, Kind, Listing, Store};
 use super::{
-    Capabilities, CreateOptions, Directory, Durability, Hold, NotViable, OpenOptions, Opened, Protocol, WaitMechanism,
+    Capabilities, CreateOptions, Credentials, Directory, Durability, Hold, NotViable, OpenOptions, Opened, Protocol,
+    WaitMechanism,
 };
 use crate::connection_string::ProtocolName;
 use crate::error::Result;
@@ -26,7 +27,7 @@ const NAME: &str = "ConnectionUnix";
 
 const KIND: Kind = Kind {
     protocol: NAME,
-    max_name: layout::max_name,
+    max_name: directory_store::room_for_socket,
     keeps_mailbox: false,
     is_entry: layout::is_entry,
     unread: None,
@@ -53,20 +54,25 @@ impl Protocol for ConnectionUnix {
             most_unread: None,
             queues: true,
             connections: true,
+            credentials: false,
             durability: Durability::Process,
             wait: WaitMechanism::Descriptor,
         }
     }
 
     fn viable(&self) -> Result<(), NotViable> {
-        directory_store::viable(KIND).map(drop)
+        let place = directory_store::viable(KIND)?;
+        layout::try_in(&place).map_err(|error| {
+            let place = place.display();
+            NotViable(format!("no socket can be made in {place}: {error}"))
+        })
     }
 
     fn create(&self, options: &CreateOptions) -> Result<Route> {
         directory_store::create(KIND, options)
     }
 
-    fn hold(&self, route: &Route, guarded: bool, instead_of: Option<Hold>) -> Result<Hold> {
+    fn hold(&self, route: &Route, _: &Credentials, guarded: bool, instead_of: Option<Hold>) -> Result<Hold> {
         directory_store::hold(KIND, route, guarded, instead_of)
     }
 
@@ -74,12 +80,12 @@ impl Protocol for ConnectionUnix {
         connection::open(Store::open(KIND, route)?, options)
     }
 
-    fn observe(&self, route: &Route, serializer: Arc<dyn Serializer>) -> Result<Box<dyn Directory>> {
+    fn observe(&self, route: &Route, _: &Credentials, serializer: Arc<dyn Serializer>) -> Result<Box<dyn Directory>> {
         let store = Arc::new(Store::open(KIND, route)?);
         Ok(Box::new(Listing::new(store, None, serializer)))
     }
 
-    fn destroy(&self, route: &Route) -> Result<()> {
+    fn destroy(&self, route: &Route, _: &Credentials) -> Result<()> {
         directory_store::destroy(KIND, route)
     }
 }

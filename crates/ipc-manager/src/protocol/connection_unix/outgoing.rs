@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::codec::{self, HEADER_BYTES};
-use super::link::Link;
+use super::link::{Link, Standing};
 use super::links::Links;
 use super::standing;
 use crate::error::{Error, ErrorKind, Result, Stored};
@@ -15,7 +15,7 @@ use crate::message::MessageId;
 use crate::name::PeerName;
 use crate::protocol::directory_store::{Seat, disk_name, is_reserved};
 use crate::protocol::{Envelope, PeerState, Receipt};
-use crate::system::{files, stream};
+use crate::system::{datagram, files, stream};
 
 /// Most bytes and frames that go out in one call. The kernel takes 1,024 parts, and a frame is two.
 const MOST_BYTES: usize = 256 << 10;
@@ -118,7 +118,7 @@ impl Links {
         let Some(stat) = stat.filter(|stat| !is_reserved(&disk) && super::layout::is_entry(stat)) else {
             return Err(missing(seat));
         };
-        if !stream::is_socket(&stat) {
+        if !datagram::is_socket(&stat) {
             return Err(match standing::seen(seat, to, None).is_alive {
                 true => Error::new(ErrorKind::NotListening, "the peer does not listen, and has not connected to us"),
                 false => gone(),
@@ -143,7 +143,11 @@ impl Links {
             return Err(Error::new(ErrorKind::Permission, detail));
         }
         let mut link = Link::new(connected, other.pid, Some(to.clone()), self.hello.clone());
-        link.judge(seat);
+        let seen = link.judge(seat);
+        if !seen.is_alive {
+            // A forked child of its may still have the socket open, and nobody reads there.
+            return Err(if seen.standing == Standing::Nobody { missing(seat) } else { gone() });
+        }
         let id = self.add(link);
         self.carrying.insert(to.clone(), id);
         self.stay_bounded(seat, id);

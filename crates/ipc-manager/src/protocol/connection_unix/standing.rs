@@ -6,9 +6,7 @@ use super::link::{Link, Standing};
 use crate::message::Origin;
 use crate::name::PeerName;
 use crate::protocol::directory_store::{Seat, disk_name};
-use crate::system::files;
-use crate::system::process::Alive;
-use crate::system::stream;
+use crate::system::{datagram, files};
 
 /// What the store says of a name, seen from a process.
 #[derive(Debug, Clone, Copy)]
@@ -29,10 +27,11 @@ pub(super) fn seen(seat: &Seat, name: &PeerName, pid: Option<u32>) -> Seen {
         Err(_) => Seen { standing: Standing::Unknown, is_alive: true, is_kin: false },
         Ok(None) => not_there(Standing::Nobody),
         Ok(Some(entry)) => {
-            let is_elsewhere = entry.identity.as_ref().is_some_and(|holder| holder.alive() == Alive::Unknown);
-            let holder = entry.identity.as_ref().map(|holder| holder.pid).or(entry.pid);
+            let holder = match &entry.identity {
+                Some(holder) => holder.pid_here(),
+                None => entry.pid,
+            };
             let standing = match (pid, holder) {
-                _ if is_elsewhere => Standing::Unknown,
                 (Some(pid), Some(holder)) if pid == holder => Standing::Holder,
                 (Some(_), Some(_)) => Standing::Stranger,
                 _ => Standing::Unknown,
@@ -46,7 +45,7 @@ pub(super) fn seen(seat: &Seat, name: &PeerName, pid: Option<u32>) -> Seen {
 pub(super) fn listens(seat: &Seat, name: &PeerName) -> Option<bool> {
     let disk = disk_name(&seat.store, name).ok()?;
     let stat = files::stat_at(seat.store.dir(), &disk).ok().flatten()?;
-    super::layout::is_entry(&stat).then(|| stream::is_socket(&stat))
+    super::layout::is_entry(&stat).then(|| datagram::is_socket(&stat))
 }
 
 impl Link {

@@ -212,6 +212,11 @@ impl Seat {
         if self.store.is_gone() && !self.is_unlisted { Err(self.store.removed()) } else { Ok(()) }
     }
 
+    /// What tells that [`check_store`](Seat::check_store) has something to find; `None` where nothing does.
+    pub(in crate::protocol) fn news_of_store(&self) -> Option<[BorrowedFd<'_>; 2]> {
+        self.watch.as_ref().map(Watch::descriptors)
+    }
+
     /// Makes the descriptors quiet once nothing waits in this process any more. That they are readable while something
     /// does is seen to by [`Seat::wake`], since most who take messages one by one never poll in between.
     pub(in crate::protocol) fn ring_if(&mut self, is_waiting: bool) {

@@ -110,10 +110,6 @@ pub(super) fn open(store: Store, options: OpenOptions) -> Result<Opened> {
     Ok(Opened { connection: Box::new(connection), stats, discarded })
 }
 
-fn is_full(error: &std::io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
-}
-
 impl MessageFilesConnection {
     fn failed(&mut self, detail: &str, error: std::io::Error) -> Error {
         if self.mailbox.is_gone() && !self.is_unlisted {
@@ -192,7 +188,7 @@ impl MessageFilesConnection {
         for (done, payload) in resumed.payloads.iter().enumerate() {
             match self.mailbox.restore(payload, &*self.serializer) {
                 Ok(()) => {}
-                Err(error) if is_full(&error) => {
+                Err(error) if files::is_full(&error) => {
                     // Readers must be able to empty a full disk. The records make room, and memory keeps the rest.
                     self.store.remove_sidecar(&self.disk, Sidecar::Resume)?;
                     for payload in &resumed.payloads[done..] {
