@@ -8,7 +8,7 @@ use crate::connection_string::ConnectionString;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::name::PeerName;
-use crate::protocol::{Capabilities, Credentials, Durability, Mode, OpenOptions, Opened, Registry};
+use crate::protocol::{Capabilities, Credentials, Durability, Inbox, Mode, OpenOptions, Opened, Registry};
 use crate::stats::Stats;
 use crate::system::process::own_pid;
 
@@ -227,6 +227,10 @@ impl ClientBuilder {
             is_blocking: true,
             outbox: Outbox::default(),
             unsent: Vec::new(),
+            receipts: Vec::new(),
+            last_to: std::cell::RefCell::default(),
+            inbox: Inbox::default(),
+            waits_are_short: false,
             seen: None,
             keeps_watching: false,
         })

@@ -23,7 +23,13 @@ impl Client {
     /// [`TooLarge`](ErrorKind::TooLarge).
     pub fn message<T: Serialize + ?Sized>(&self, to: &str, content: &T) -> Result<Message> {
         let content = Content::within(content, &self.limits)?;
-        Message::builder(self.name.as_str()).to(to).raw_content(content).build().map_err(|error| error.about_peer(to))
+        // Most send to the same peer again and again.
+        let to = match self.last_to.take().filter(|last| last == to) {
+            Some(last) => last,
+            None => PeerName::foreign(to).map_err(|error| error.about_peer(to))?,
+        };
+        self.last_to.replace(Some(to.clone()));
+        Ok(Message::between(self.name.clone(), to, content))
     }
 
     /// Sends a content to a peer, waiting for room as long as it takes.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Messages: the parsed type and its form on the wire.
 
+mod canonical;
 mod content;
 mod handed_back;
 mod id;
@@ -159,8 +160,30 @@ impl Message {
 
     /// The same message with another sender: a client never sends in another's name.
     pub(crate) fn sent_by(mut self, from: &PeerName) -> Self {
-        self.from = from.clone();
+        self.set_sender(from);
         self
+    }
+
+    pub(crate) fn set_sender(&mut self, from: &PeerName) {
+        if self.from != *from {
+            self.from = from.clone();
+        }
+    }
+
+    /// A fresh message of one peer to another.
+    pub(crate) fn between(from: PeerName, to: PeerName, content: Content) -> Self {
+        let stamp = Stamp::now();
+        Self {
+            id: MessageId::made_at(stamp.since_epoch()),
+            stamp,
+            stamp_ord: 0,
+            from,
+            to: Some(to),
+            broadcast: None,
+            content,
+            extra: Map::new(),
+            origin: Origin::Unknown,
+        }
     }
 
     /// The same message with a field of a protocol's.

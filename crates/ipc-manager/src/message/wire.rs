@@ -21,23 +21,26 @@ impl Message {
     pub fn to_json(&self, limits: &Limits) -> Result<String> {
         let mut out = String::with_capacity(160 + self.content.as_json().len());
         out.push_str("{\"id\":");
-        json::to_wire(self.id.as_str(), limits, &mut out)?;
+        json::text_to_wire(self.id.as_str(), limits, &mut out)?;
         out.push_str(",\"from\":");
-        json::to_wire(self.from.as_str(), limits, &mut out)?;
+        json::text_to_wire(self.from.as_str(), limits, &mut out)?;
         if let Some(to) = &self.to {
             out.push_str(",\"to\":");
-            json::to_wire(to.as_str(), limits, &mut out)?;
+            json::text_to_wire(to.as_str(), limits, &mut out)?;
         }
         out.push_str(",\"stamp\":");
         json::write_stamp(self.stamp.as_seconds(), &mut out);
         out.push_str(",\"stamp_ord\":");
-        out.push_str(&self.stamp_ord.to_string());
+        match self.stamp_ord {
+            0 => out.push('0'),
+            other => out.push_str(&other.to_string()),
+        }
         if let Some(broadcast) = self.broadcast {
             out.push_str(if broadcast { ",\"broadcast\":1" } else { ",\"broadcast\":0" });
         }
         for (key, value) in &self.extra {
             out.push(',');
-            json::to_wire(key, limits, &mut out)?;
+            json::text_to_wire(key, limits, &mut out)?;
             out.push(':');
             json::to_wire(value, limits, &mut out)?;
         }
@@ -56,6 +59,9 @@ impl Message {
     /// # Errors
     /// [`Corrupt`](ErrorKind::Corrupt) or [`TooLarge`](ErrorKind::TooLarge), saying what is wrong and at which byte.
     pub fn from_json(text: &[u8], limits: &Limits) -> Result<Self> {
+        if let Some(message) = Self::from_canonical(text, limits) {
+            return Ok(message);
+        }
         let text = json::normalise(text, limits)?;
         let fields: Fields<'_> = serde_json::from_str(&text)
             .map_err(|error| Error::new(ErrorKind::Corrupt, "a message must be a JSON object").with_source(error))?;

@@ -3,7 +3,6 @@
 //! behind that what tells this thread of this process from all others; RFC 9562, section 6.2.
 
 use std::cell::Cell;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use uuid::{Builder, Uuid};
 
@@ -26,10 +25,10 @@ thread_local! {
     static MAKER: Cell<Maker> = const { Cell::new(Maker { pid: 0, milliseconds: 0, counter: 0, random: 0 }) };
 }
 
-/// Makes the next id. Those of one thread sort by time.
-pub(super) fn next() -> Uuid {
+/// Makes the next id, at so many milliseconds since the epoch. Those of one thread sort in the order of their making.
+pub(super) fn next(now: u64) -> Uuid {
     let made = MAKER.try_with(|maker| {
-        let (next, id) = maker.get().next();
+        let (next, id) = maker.get().next(now);
         maker.set(next);
         id
     });
@@ -38,11 +37,9 @@ pub(super) fn next() -> Uuid {
 }
 
 impl Maker {
-    fn next(self) -> (Self, Uuid) {
+    fn next(self, now: u64) -> (Self, Uuid) {
         let pid = own_pid();
         let mut maker = if self.pid == pid { self } else { Self::new(pid) };
-        let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = u64::try_from(clock.as_millis()).unwrap_or(u64::MAX);
         maker.counter = (maker.counter + 1) & ((1 << COUNTER_BITS) - 1);
         // A counter that begins again within a millisecond would sort before what it follows.
         let least = maker.milliseconds + u64::from(maker.counter == 0);
@@ -74,22 +71,22 @@ mod tests {
 
     use super::*;
 
+    const NOW: u64 = 1_764_000_000_000;
+
     #[test]
     fn ids_are_of_version_7_differ_and_sort() {
-        let ids: Vec<Uuid> = (0..100_000).map(|_| next()).collect();
+        let ids: Vec<Uuid> = (0..100_000).map(|number| next(NOW + number / 1000)).collect();
         assert!(ids.is_sorted());
         assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len());
         for id in &ids {
             assert_eq!((id.get_version_num(), id.get_variant()), (7, uuid::Variant::RFC4122));
         }
-        let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let (seconds, _) = ids[0].get_timestamp().unwrap().to_unix();
-        assert!(clock.abs_diff(seconds) <= 60);
+        assert_eq!(ids[0].get_timestamp().unwrap().to_unix(), (NOW / 1000, 0));
     }
 
     #[test]
     fn threads_differ() {
-        let make = || (0..1000).map(|_| next()).collect::<Vec<_>>();
+        let make = || (0..1000).map(|_| next(NOW)).collect::<Vec<_>>();
         let threads: Vec<_> = (0..8).map(|_| std::thread::spawn(make)).collect();
         let ids: Vec<Uuid> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
         assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 8000);
@@ -97,16 +94,16 @@ mod tests {
 
     #[test]
     fn the_counter_keeps_the_order_where_it_begins_again() {
-        let last = Maker { pid: own_pid(), milliseconds: u64::MAX >> 20, counter: (1 << COUNTER_BITS) - 2, random: 0 };
-        let (last, first) = last.next();
-        let (_, second) = last.next();
+        let last = Maker { pid: own_pid(), milliseconds: NOW, counter: (1 << COUNTER_BITS) - 2, random: 0 };
+        let (last, first) = last.next(NOW);
+        let (_, second) = last.next(NOW - 1);
         assert!(first < second);
     }
 
     #[test]
     fn another_process_begins_anew() {
         let ours = Maker::new(own_pid());
-        let (theirs, _) = Maker { pid: ours.pid + 1, ..ours }.next();
+        let (theirs, _) = Maker { pid: ours.pid + 1, ..ours }.next(NOW);
         assert_eq!(theirs.pid, own_pid());
         assert_ne!(theirs.random, ours.random);
     }

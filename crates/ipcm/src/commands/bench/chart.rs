@@ -81,7 +81,14 @@ fn legend(picture: &mut Picture, kinds: &[(usize, usize)], report: &Report) {
     if report.protocols.iter().any(|protocol| protocol.floor.is_some()) {
         let y = y + 18.0;
         picture.rectangle(25.0, y - 10.0, 2.0, 12.0, INK);
-        picture.text(38.0, y, "start", 12, INK, "the same bytes over the bare transport");
+        picture.text(
+            38.0,
+            y,
+            "start",
+            12,
+            INK,
+            "the same bytes over the bare transport, one call a message; in brackets the ratio to it",
+        );
         picture.bottom = y;
     } else {
         picture.bottom = y;
@@ -126,8 +133,14 @@ fn panel(picture: &mut Picture, report: &Report, bytes: usize, kinds: &[(usize, 
     picture.bottom = y;
 }
 
+/// The rate, and that of the bare transport with a call for each message.
 fn both_rates(one_way: &OneWay) -> [f64; 2] {
-    [one_way.messages_per_second, one_way.floor_messages_per_second.unwrap_or(0.0)]
+    [one_way.messages_per_second, bare_rate(one_way).unwrap_or(0.0)]
+}
+
+fn bare_rate(one_way: &OneWay) -> Option<f64> {
+    let ratio = one_way.ratio_to_single_sends.filter(|ratio| *ratio > 0.0)?;
+    Some(one_way.messages_per_second / ratio)
 }
 
 fn bars_as_float(bars: usize) -> f64 {
@@ -138,11 +151,11 @@ fn rate_bar(picture: &mut Picture, y: f64, one_way: &OneWay, scale: f64, colour:
     let width = one_way.messages_per_second * scale;
     picture.rectangle(LEFT, y + 1.0, width.max(1.0), LINE - 3.0, colour);
     let mut end = width;
-    if let Some(floor) = one_way.floor_messages_per_second {
+    if let Some(floor) = bare_rate(one_way) {
         picture.rectangle(LEFT + floor * scale - 1.0, y, 2.0, LINE - 1.0, INK);
         end = end.max(floor * scale);
     }
-    let ratio = one_way.ratio.map_or(String::new(), |ratio| format!("  ({ratio:.2})"));
+    let ratio = one_way.ratio_to_single_sends.map_or(String::new(), |ratio| format!("  ({ratio:.2})"));
     let figure = format!("{}{ratio}", short_rate(one_way.messages_per_second));
     picture.text(LEFT + end + 6.0, y + LINE - 4.0, "start", 11, INK, &figure);
 }
@@ -207,6 +220,7 @@ mod tests {
             megabytes_per_second: 1.0,
             floor_messages_per_second: Some(rate * 1.5),
             ratio: Some(99.99),
+            ratio_to_single_sends: Some(99.99),
         };
         let protocol = |name: &str, scale: f64| OfProtocol {
             protocol: name.to_owned(),

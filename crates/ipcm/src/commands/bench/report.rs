@@ -51,6 +51,8 @@ pub(super) struct OneWay {
     pub(super) floor_messages_per_second: Option<f64>,
     /// The part of the floor's rate that is reached.
     pub(super) ratio: Option<f64>,
+    /// The part of the floor's rate with a call for each message, whatever `batch` is.
+    pub(super) ratio_to_single_sends: Option<f64>,
 }
 
 /// How long a question and its answer take.
@@ -80,6 +82,12 @@ impl OfSize {
         }
     }
 
+    /// The floor's rate for so many senders with a call for each message, once it was measured.
+    fn single_sends(&self, senders: usize) -> Option<f64> {
+        let single = self.one_way.iter().find(|one_way| (one_way.senders, one_way.batch) == (senders, 1));
+        single.and_then(|single| single.floor_messages_per_second)
+    }
+
     fn one_way(&self, senders: usize, batch: usize, rounds: &Rounds) -> OneWay {
         let rate = |rounds: &[Round]| median(&rounds.iter().map(Round::rate).collect::<Vec<_>>());
         let ours = rate(&rounds.ours);
@@ -87,14 +95,16 @@ impl OfSize {
         // No message is near 53 bits.
         #[allow(clippy::cast_precision_loss)]
         let megabytes = ours * self.content_bytes as f64 / 1e6;
+        let floor = floor.map(f64::round);
         OneWay {
             senders,
             batch,
             messages_a_round: rounds.ours.first().map_or(0, |round| round.count),
             messages_per_second: ours.round(),
             megabytes_per_second: rounded(megabytes, 2),
-            floor_messages_per_second: floor.map(f64::round),
+            floor_messages_per_second: floor,
             ratio: ratio(ours, floor),
+            ratio_to_single_sends: ratio(ours, self.single_sends(senders).or(floor)),
         }
     }
 }
@@ -187,7 +197,9 @@ impl Report {
             .filter_map(|protocol| Some(format!("{} {}", protocol.protocol, escaped(protocol.floor.as_deref()?))))
             .collect();
         if !floors.is_empty() {
-            text.push_str("(x): ratio to the same bytes without the bus, measured in turns with it: ");
+            text.push_str(
+                "(x): ratio to the same bytes without the bus, one call a message, measured in turns with it: ",
+            );
             text.push_str(&format!("{}\n", floors.join(", ")));
         }
         for protocol in &self.protocols {
@@ -213,7 +225,11 @@ fn row(protocol: &OfProtocol, size: &OfSize, columns: &[(usize, usize)]) -> Vec<
     let mut row = vec![protocol.protocol.clone(), short_size(size.content_bytes)];
     for (senders, batch) in columns {
         let found = size.one_way.iter().find(|one_way| (one_way.senders, one_way.batch) == (*senders, *batch));
-        row.push(found.map_or("-".to_owned(), |found| with(short_rate(found.messages_per_second), found.ratio)));
+        row.push(
+            found.map_or("-".to_owned(), |found| {
+                with(short_rate(found.messages_per_second), found.ratio_to_single_sends)
+            }),
+        );
     }
     match &size.round_trip {
         Some(trip) => {
