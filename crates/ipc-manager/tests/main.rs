@@ -17,6 +17,7 @@ mod selection;
 mod services;
 mod sockets;
 mod stages;
+mod store_vectors;
 mod vectors;
 mod warnings;
 
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         .tests(selection::tests())
         .tests(services::tests())
         .tests(stages::tests())
+        .tests(store_vectors::tests())
         .tests(pipes::tests())
         .tests(sockets::tests())
         .tests(message_files::tests())
