@@ -2,8 +2,10 @@
 //! Chores of this repository: `cargo xtask` lists them.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what a chore does")]
 
+mod bench;
 mod contract;
 mod examples;
+mod floor;
 mod stress;
 mod tidy;
 
@@ -19,6 +21,8 @@ const CHORES: &[Chore] = &[
     ("contract", "write docs/contract.md anew from the conformance clauses", contract::write),
     ("examples", "run every example and compare what it prints with what its first lines say", examples::run),
     ("stress", "run conformance clauses many times, or with many messages; stops at the first failure", stress::run),
+    ("bench", "run `ipcm bench` beside the same bytes over the bare transports; takes its options", bench::run),
+    ("floor-worker", "move bytes over the transport under a protocol, as `ipcm bench` orders", floor::work),
 ];
 
 fn main() -> ExitCode {

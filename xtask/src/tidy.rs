@@ -11,7 +11,7 @@ const FILE_LINES: usize = 400;
 /// Most `macro_rules!` in the library.
 const MACROS: usize = 3;
 /// The layers of the library, lowest first. A module may import from its own layer and from lower ones.
-const LAYERS: [&[&str]; 7] = [
+const LAYERS: [&[&str]; 8] = [
     &["system"],
     &["error", "json", "limits", "message", "name", "route", "stats"],
     &["serializer"],
@@ -19,6 +19,7 @@ const LAYERS: [&[&str]; 7] = [
     &["protocol"],
     &["client"],
     &["bus"],
+    &["service"],
 ];
 /// Names of files that say nothing.
 const VAGUE: [&str; 5] = ["util", "common", "misc", "helpers", "types"];
@@ -29,12 +30,14 @@ const CODECS: &[&str] = &[
     "crates/ipc-manager/src/json/write.rs",
     "crates/ipc-manager/src/message/wire.rs",
     "crates/ipc-manager/src/protocol/atomic_pipe/codec.rs",
+    "crates/ipc-manager/src/protocol/connection_unix/codec.rs",
     "crates/ipc-manager/src/protocol/directory_store/mod.rs",
     "crates/ipc-manager/src/protocol/directory_store/owner.rs",
     "crates/ipc-manager/src/protocol/directory_store/sidecars.rs",
     "crates/ipc-manager/src/protocol/message_files/layout.rs",
     "crates/ipc-manager/src/serializer/json_zstd.rs",
     "crates/ipc-manager/src/serializer/spec.rs",
+    "crates/ipc-manager/src/service/envelope.rs",
 ];
 const FORMATS: &str = "docs/formats.md";
 const FORMATS_MARK: &str = "<!-- fits the code with the digest ";
@@ -45,6 +48,9 @@ pub(crate) fn check(root: &Path, _: &[String]) -> Result<(), String> {
     for path in sources(root)? {
         let text = std::fs::read_to_string(root.join(&path)).map_err(|error| format!("{}: {error}", path.display()))?;
         check_file(&path, &text, &mut broken);
+        if path.starts_with("crates") && path.components().any(|part| part.as_os_str() == "src") {
+            check_examples(&path, &text, &mut broken);
+        }
         if let Ok(module) = path.strip_prefix("crates/ipc-manager/src") {
             macros += text.matches("macro_rules!").count();
             check_layers(&path, module, &text, &mut broken);
@@ -141,6 +147,20 @@ fn check_file(path: &Path, text: &str, broken: &mut Vec<String>) {
     }
 }
 
+/// Each public type has an example in its documentation, which the documentation tests run.
+fn check_examples(path: &Path, text: &str, broken: &mut Vec<String>) {
+    let mut has_example = false;
+    for line in without_tests(text).lines() {
+        let is_type = ["pub struct ", "pub enum ", "pub trait ", "pub type "].iter().any(|kind| line.starts_with(kind));
+        if is_type && !has_example {
+            broken.push(format!("{}: a public type without an example: {line}", path.display()));
+        }
+        // What stands between a type's documentation and the type are attributes, which may go over several lines.
+        has_example = line.starts_with("/// ```")
+            || has_example && ["///", "#[", " ", ")]"].iter().any(|it| line.starts_with(it));
+    }
+}
+
 fn layer_of(module: &str) -> Option<usize> {
     LAYERS.iter().position(|layer| layer.contains(&module))
 }
@@ -167,7 +187,16 @@ fn check_protocol_names(path: &Path, module: &Path, text: &str, broken: &mut Vec
     }
     for (number, line) in without_tests(text).lines().enumerate() {
         let is_code = !line.trim_start().starts_with("//");
-        for name in ["atomic_pipe", "message_files", "local_memory", "AtomicPipe", "MessageFiles", "LocalMemory"] {
+        for name in [
+            "atomic_pipe",
+            "connection_unix",
+            "message_files",
+            "local_memory",
+            "AtomicPipe",
+            "ConnectionUnix",
+            "MessageFiles",
+            "LocalMemory",
+        ] {
             if is_code && line.contains(name) {
                 broken.push(format!("{}: line {}: names the protocol {name}", path.display(), number + 1));
             }

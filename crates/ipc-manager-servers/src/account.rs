@@ -36,16 +36,6 @@ pub(crate) fn for_server(engine: Engine) -> Result<Option<Account>> {
     }
 }
 
-/// The uids that servers started by this user may run as.
-pub(crate) fn possible_uids() -> Vec<u32> {
-    let mut uids = vec![own_uid()];
-    if uids == [0] {
-        let names: Vec<_> = Engine::ALL.iter().flat_map(|engine| engine.accounts()).collect();
-        uids.extend(accounts().iter().filter(|account| names.contains(&account.name.as_str())).map(|a| a.uid));
-    }
-    uids
-}
-
 /// The login name of the user that we run as: what clients of PostgreSQL take when they are told none.
 pub(crate) fn own_name() -> String {
     let uid = own_uid();

@@ -9,9 +9,24 @@ use std::path::{Path, PathBuf};
 use crate::Missing;
 
 /// The result of every fallible call of this crate.
+///
+/// ```
+/// use ipc_manager_servers::Result;
+/// fn nothing() -> Result<()> {
+///     Ok(())
+/// }
+/// assert!(nothing().is_ok());
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, named by what a caller can do about it.
+///
+/// ```
+/// use ipc_manager_servers::{Error, ErrorKind};
+/// fn is_no_fault_of_ours(error: &Error) -> bool {
+///     matches!(error.kind(), ErrorKind::Missing | ErrorKind::NoPlace | ErrorKind::NoAccount)
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Starting a program in the directory of a server, such that the keeper knows of it before it does anything.
 
-use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -37,7 +35,7 @@ impl Job {
     /// Starts it, leading a process group of its own.
     pub(crate) fn start(&self, place: &Place, keeper: &mut Keeper, account: Option<&Account>) -> Result<Child> {
         let refused = |error| Error::system("start a program", error).at(&self.program);
-        let log = OpenOptions::new().append(true).create(true).mode(0o600).open(place.log()).map_err(refused)?;
+        let log = place.log().map_err(refused)?;
         let mut command = Command::new("sh");
         command.arg("-c").arg(GATE).arg("ipcm-server-gate");
         command.arg(self.input.as_deref().unwrap_or(Path::new("/dev/null")));
@@ -48,9 +46,9 @@ impl Job {
                 command.env_remove(name);
             }
         }
-        command.env("HOME", place.dir()).env("TMPDIR", place.dir()).env("LC_ALL", "C").env(MARK, place.dir());
+        command.env("HOME", place.inner()).env("TMPDIR", place.inner()).env("LC_ALL", "C").env(MARK, place.top());
         command.stdin(Stdio::piped()).stdout(log.try_clone().map_err(refused)?).stderr(log);
-        command.current_dir(place.dir()).process_group(0);
+        command.current_dir(place.inner()).process_group(0);
         if let Some(account) = account {
             // Setting a user also gives up all other groups.
             command.uid(account.uid).gid(account.gid);
@@ -134,10 +132,6 @@ pub(crate) fn run(
     }
 }
 
-fn said(place: &Place) -> String {
-    String::from_utf8_lossy(&fs::read(place.log()).unwrap_or_default()).into_owned()
-}
-
 fn last_of(lines: &[&str], count: usize) -> String {
     format!("it said: {}", lines[lines.len().saturating_sub(count)..].join("\n"))
 }
@@ -145,7 +139,7 @@ fn last_of(lines: &[&str], count: usize) -> String {
 /// The end of what the programs said.
 pub(crate) fn last_words(place: &Place) -> String {
     const LINES: usize = 12;
-    let said = said(place);
+    let said = place.said();
     let lines: Vec<_> = said.lines().filter(|line| !line.trim().is_empty()).collect();
     if lines.is_empty() { "it said nothing".into() } else { last_of(&lines, LINES) }
 }
@@ -153,26 +147,11 @@ pub(crate) fn last_words(place: &Place) -> String {
 /// What they said was wrong; all that they said last, if they called nothing an error.
 pub(crate) fn complaint(place: &Place) -> String {
     const LINES: usize = 5;
-    let said = said(place);
+    let said = place.said();
     let lines: Vec<_> = said.lines().filter(|line| is_complaint(line)).collect();
     if lines.is_empty() { last_words(place) } else { last_of(&lines, LINES) }
 }
 
 fn is_complaint(line: &str) -> bool {
     ["ERROR", "FATAL", "PANIC", "error: "].iter().any(|word| line.contains(word))
-}
-
-/// Writes a file for the server to read.
-pub(crate) fn write_input(place: &Place, name: &str, text: &str, account: Option<&Account>) -> Result<PathBuf> {
-    let path = place.dir().join(name);
-    let write = || {
-        let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        file.write_all(text.as_bytes())?;
-        match account {
-            Some(account) => std::os::unix::fs::fchown(&file, Some(account.uid), Some(account.gid)),
-            None => Ok(()),
-        }
-    };
-    write().map_err(|error| Error::system("write a file for the server", error).at(&path))?;
-    Ok(path)
 }

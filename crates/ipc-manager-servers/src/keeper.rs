@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The keeper: a small process that cleans up when the owner of a server is gone.
 //!
-//! It is a shell that blocks on a pipe whose other end only the owner holds, so it notices every way to die. It leads a
+//! It is a shell that blocks on a socket whose other end only the owner holds, so it notices every way to die. It leads a
 //! process group of its own, so that what ends the owner's group does not end it, and it keeps the owner's rights: the
 //! account of the server cannot meddle with it. (A death signal of the kernel would come when the *thread* ends that
 //! started the server.)
 
-use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::place::Place;
 
 const SCRIPT: &str = include_str!("keeper.sh");
 
@@ -21,19 +23,20 @@ const SCRIPT: &str = include_str!("keeper.sh");
 pub(crate) struct Keeper {
     process: Child,
     /// Taken when it is let go.
-    pipe: Option<ChildStdin>,
+    line: Option<UnixStream>,
 }
 
 impl Keeper {
-    pub(crate) fn start(engine: Engine, dir: &Path) -> Result<Self> {
+    pub(crate) fn start(engine: Engine, place: &Place) -> Result<Self> {
         let signal = if engine.end_signal() == rustix::process::Signal::QUIT { "QUIT" } else { "KILL" };
         let mut command = Command::new("sh");
-        command.arg("-c").arg(SCRIPT).arg("ipcm-server-keeper").arg(dir).arg(signal);
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.arg("-c").arg(SCRIPT).arg("ipcm-server-keeper").arg(place.top()).arg(signal);
+        let record = place.record().map_err(|error| Error::system("start the keeper", error))?;
+        let (line, theirs) = UnixStream::pair().map_err(|error| Error::system("start the keeper", error))?;
+        command.stdin(OwnedFd::from(theirs)).stdout(record).stderr(Stdio::null());
         let started = command.current_dir("/").process_group(0).spawn();
-        let mut process = started.map_err(|error| Error::system("start the keeper", error))?;
-        let pipe = process.stdin.take();
-        Ok(Self { process, pipe })
+        let process = started.map_err(|error| Error::system("start the keeper", error))?;
+        Ok(Self { process, line: Some(line) })
     }
 
     /// Tells it what runs now.
@@ -47,11 +50,16 @@ impl Keeper {
     }
 
     fn say(&mut self, line: &str) -> Result<()> {
-        let written = match &mut self.pipe {
-            Some(pipe) => pipe.write_all(line.as_bytes()),
-            None => Err(io::ErrorKind::BrokenPipe.into()),
-        };
-        written.map_err(|error| Error::system("talk to the keeper", error))
+        let mut rest = line.as_bytes();
+        while let (Some(stream), false) = (&self.line, rest.is_empty()) {
+            // A pipe would raise a signal that ends a process which has the default for it, once its reader is gone.
+            match rustix::net::send(stream, rest, rustix::net::SendFlags::NOSIGNAL) {
+                Ok(sent) => rest = &rest[sent..],
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(Error::system("talk to the keeper", error)),
+            }
+        }
+        Ok(())
     }
 
     /// Makes the server outlive this process, as long as somebody holds a lock on the file, and a while longer.
@@ -61,7 +69,7 @@ impl Keeper {
 
     /// Ends it; it first removes what is there yet.
     pub(crate) fn let_go(&mut self) {
-        self.pipe = None;
+        self.line = None;
         let _ = self.process.wait();
     }
 }

@@ -12,10 +12,10 @@ use rustix::process::Signal;
 
 use crate::account;
 use crate::error::{Error, Result};
-use crate::place::{PREFIX, Record};
+use crate::place::{self, Found, PREFIX, Record};
 use crate::processes;
 
-/// A directory without a record is being made, or its maker died within a few system calls.
+/// A directory without a complete record is being made, or its maker died within a few system calls.
 const BEING_MADE: Duration = Duration::from_secs(10);
 
 /// A directory whose owner is dead. While this is held nobody else removes it, and nobody takes up its server.
@@ -25,8 +25,7 @@ struct Leftover {
     _held: Vec<File>,
 }
 
-/// Finds the directories of private servers whose owners are dead, in `TMPDIR`, `/tmp` and `/var/tmp`: this user's own,
-/// which for root includes those whose servers run as another account.
+/// Finds the directories of private servers whose owners are dead, in `TMPDIR`, `/tmp` and `/var/tmp`: this user's own.
 #[must_use]
 pub fn leftovers() -> Vec<PathBuf> {
     candidates().filter_map(|dir| abandoned(&dir)).map(|left| left.dir).collect()
@@ -51,12 +50,11 @@ pub fn remove_leftovers() -> Result<Vec<PathBuf>> {
 fn candidates() -> impl Iterator<Item = PathBuf> {
     let parents = [env::temp_dir(), PathBuf::from("/tmp"), PathBuf::from("/var/tmp")];
     let parents: BTreeSet<_> = parents.iter().filter_map(|parent| fs::canonicalize(parent).ok()).collect();
-    let uids = account::possible_uids();
+    let uid = account::own_uid();
     let entries = parents.into_iter().filter_map(|parent| fs::read_dir(parent).ok()).flatten().flatten();
     let named = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_name));
     // The metadata of an entry are those of a link itself, not of what it points to.
-    let ours =
-        named.filter(move |entry| entry.metadata().is_ok_and(|found| found.is_dir() && uids.contains(&found.uid())));
+    let ours = named.filter(move |entry| entry.metadata().is_ok_and(|found| found.is_dir() && found.uid() == uid));
     ours.map(|entry| entry.path())
 }
 
@@ -67,25 +65,27 @@ fn is_name(name: &str) -> bool {
 
 /// The directory as a leftover, if its owner is dead.
 fn abandoned(dir: &Path) -> Option<Leftover> {
-    let uid = account::own_uid();
-    let Some((file, record)) = Record::open(dir, uid) else {
-        let found = fs::symlink_metadata(dir).ok()?;
-        let age = found.modified().ok()?.elapsed().ok()?;
-        let is_empty = fs::read_dir(dir).ok()?.next().is_none();
-        let unfinished = found.uid() == uid && is_empty && age > BEING_MADE;
-        return unfinished.then(|| Leftover { dir: dir.to_owned(), record: None, _held: Vec::new() });
+    let (record, mut held) = match Record::find(dir, account::own_uid()) {
+        Found::Foreign => return None,
+        // Before there is a record nothing runs.
+        Found::Nothing if !is_old(dir) => return None,
+        Found::Nothing => (None, Vec::new()),
+        Found::Own(file, _) if !is_free(&file) => return None,
+        Found::Own(_, None) if !is_old(dir) => return None,
+        Found::Own(file, record) => (record, vec![file]),
     };
-    if !is_free(&file) {
-        return None;
-    }
-    let mut held = vec![file];
-    if let Some(lock) = record.lock.as_ref().and_then(|lock| File::open(lock).ok()) {
+    if let Some(lock) = record.as_ref().and_then(|record| File::open(record.lock.as_ref()?).ok()) {
         if !is_free(&lock) {
             return None;
         }
         held.push(lock);
     }
-    Some(Leftover { dir: dir.to_owned(), record: Some(record), _held: held })
+    Some(Leftover { dir: dir.to_owned(), record, _held: held })
+}
+
+fn is_old(dir: &Path) -> bool {
+    let age = fs::symlink_metadata(dir).ok().and_then(|found| found.modified().ok()?.elapsed().ok());
+    age.is_some_and(|age| age > BEING_MADE)
 }
 
 fn is_free(file: &File) -> bool {
@@ -102,7 +102,7 @@ fn remove(left: &Leftover) -> Result<()> {
         processes::signal(&left.dir, Signal::KILL);
         processes::wait_until_none(&left.dir, Instant::now() + patience);
     }
-    match fs::remove_dir_all(&left.dir) {
+    match place::remove(&left.dir) {
         Err(error) if left.dir.exists() => Err(Error::system("remove a leftover", error).at(&left.dir)),
         _ => Ok(()),
     }

@@ -6,10 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::account::Account;
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::job::{self, Job};
+use crate::job::Job;
 use crate::options::Options;
 use crate::place::Place;
 use crate::programs::Programs;
@@ -30,6 +29,9 @@ pub(crate) fn socket(dir: &Path) -> PathBuf {
     dir.join("socket")
 }
 
+/// What it executes first.
+const FIRST: &str = "first.sql";
+
 pub(crate) const USER: &str = "root";
 
 /// The driver of that name serves both.
@@ -39,7 +41,7 @@ pub(crate) fn dbi_dsn(dir: &Path, database: &str) -> String {
 
 /// The same for making the data and for serving them; engines refuse data that were made with other sizes.
 fn settings(engine: Engine, place: &Place, options: &Options) -> Vec<String> {
-    let dir = place.dir().display();
+    let dir = place.inner().display();
     // Must be the first.
     let mut all = vec!["--no-defaults".to_owned(), format!("--datadir={dir}/data"), format!("--tmpdir={dir}")];
     let own: &[(&str, &str)] = match engine {
@@ -72,23 +74,23 @@ pub(crate) fn initialise(engine: Engine, programs: &Programs, place: &Place, opt
 
 /// Made by the server before it lets anybody in, each time it starts. Whoever can reach the socket is let in, under any
 /// name that has no account of its own: only the server's account itself and root can.
-pub(crate) fn write_first_statements(place: &Place, options: &Options, account: Option<&Account>) -> Result<PathBuf> {
+pub(crate) fn write_first_statements(place: &Place, options: &Options) -> Result<()> {
     let sql = format!(
         "CREATE DATABASE IF NOT EXISTS {};\n\
          CREATE USER IF NOT EXISTS ''@'localhost';\n\
          GRANT ALL PRIVILEGES ON *.* TO ''@'localhost';\n",
         options.database
     );
-    job::write_input(place, "first.sql", &sql, account)
+    place.write(FIRST, &sql).map(drop)
 }
 
 pub(crate) fn serve(engine: Engine, programs: &Programs, place: &Place, options: &Options) -> Job {
-    let dir = place.dir().display();
+    let dir = place.inner().display();
     let mut arguments = settings(engine, place, options);
     arguments.extend([
-        format!("--socket={}", socket(place.dir()).display()),
+        format!("--socket={}", socket(place.inner()).display()),
         format!("--pid-file={dir}/pid"),
-        format!("--init-file={dir}/first.sql"),
+        format!("--init-file={}", place.top().join(FIRST).display()),
         "--skip-networking".to_owned(),
         "--skip-name-resolve".to_owned(),
     ]);

@@ -5,8 +5,12 @@ use std::env;
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown, fchown,
+};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use crate::account::Account;
 use crate::engine::Engine;
@@ -16,22 +20,29 @@ use crate::options::Options;
 /// What its name begins with; 128 random bits in hexadecimal follow.
 pub(crate) const PREFIX: &str = "ipcm-db-";
 
-/// The record in the directory. It is locked by the owner for its lifetime, and belongs to the owner also where the
-/// directory belongs to the server's account.
-pub(crate) const RECORD: &str = "owner";
+/// The record in the directory, locked by the owner and its keeper for their lifetimes.
+const RECORD: &str = "owner";
+
+/// The directory in it that belongs to the server's account. All around it belongs to the owner, so that when root is
+/// the owner nothing that root opens or removes by its path can be replaced by the account.
+const INNER: &str = "s";
 
 /// Longest path of a socket, `sun_path` of unix(7) without the final zero; the BSDs have four bytes less.
 const SOCKET_PATH_BYTES: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
 /// The longest name of a socket in it.
-const SOCKET_NAME_BYTES: usize = "/.s.PGSQL.5432".len();
+const SOCKET_NAME_BYTES: usize = "/s/.s.PGSQL.5432".len();
 
 const OPERATION: &str = "make the server's directory";
 
 #[derive(Debug)]
 pub(crate) struct Place {
-    dir: PathBuf,
+    top: PathBuf,
+    inner: PathBuf,
     record: File,
+    log: File,
+    /// Who else may read what is written for the server.
+    reader: Option<u32>,
 }
 
 impl Place {
@@ -56,42 +67,96 @@ impl Place {
 
     fn make_in(engine: Engine, parent: &Path, account: Option<&Account>) -> Result<Self> {
         let random = random().map_err(|error| Error::system(OPERATION, error))?;
-        let dir = parent.join(format!("{PREFIX}{random}"));
-        let refused = |error| Error::system(OPERATION, error).at(&dir);
-        DirBuilder::new().mode(0o700).create(&dir).map_err(refused)?;
-        match Self::fill(engine, &dir, account) {
-            Ok(record) => Ok(Self { dir, record }),
-            Err(error) => {
-                let _ = fs::remove_dir_all(&dir);
-                Err(refused(error))
-            }
-        }
+        let top = parent.join(format!("{PREFIX}{random}"));
+        let refused = |error| Error::system(OPERATION, error).at(&top);
+        DirBuilder::new().mode(0o700).create(&top).map_err(refused)?;
+        Self::fill(engine, &top, account).map_err(|error| {
+            let _ = fs::remove_dir_all(&top);
+            refused(error)
+        })
     }
 
-    fn fill(engine: Engine, dir: &Path, account: Option<&Account>) -> io::Result<File> {
-        let mut record = OpenOptions::new().write(true).create_new(true).mode(0o600).open(dir.join(RECORD))?;
+    fn fill(engine: Engine, top: &Path, account: Option<&Account>) -> io::Result<Self> {
+        let mut record = new_file(&top.join(RECORD))?;
         // Nobody else can have it: whoever sees it unlocked may remove all.
         record.lock()?;
         writeln!(record, "engine {engine}")?;
-        DirBuilder::new().mode(0o700).create(dir.join("data"))?;
-        if let Some(account) = account {
-            std::os::unix::fs::chown(dir.join("data"), Some(account.uid), Some(account.gid))?;
-            std::os::unix::fs::chown(dir, Some(account.uid), Some(account.gid))?;
+        let log = new_file(&top.join("log"))?;
+        let inner = top.join(INNER);
+        for dir in [&inner, &inner.join("data")] {
+            DirBuilder::new().mode(0o700).create(dir)?;
+            if let Some(account) = account {
+                chown(dir, Some(account.uid), Some(account.gid))?;
+            }
         }
-        Ok(record)
+        if let Some(account) = account {
+            // The account can pass, and no more.
+            chown(top, None, Some(account.gid))?;
+            fs::set_permissions(top, fs::Permissions::from_mode(0o710))?;
+        }
+        Ok(Self { top: top.to_owned(), inner, record, log, reader: account.map(|account| account.gid) })
     }
 
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
+    /// All of it. The name is random.
+    pub(crate) fn top(&self) -> &Path {
+        &self.top
     }
 
-    pub(crate) fn log(&self) -> PathBuf {
-        self.dir.join("log")
+    /// What the server has: its data and its socket.
+    pub(crate) fn inner(&self) -> &Path {
+        &self.inner
+    }
+
+    /// The record, whose lock stays as long as any copy is open.
+    pub(crate) fn record(&self) -> io::Result<File> {
+        self.record.try_clone()
+    }
+
+    /// Where its programs write what they have to say.
+    pub(crate) fn log(&self) -> io::Result<File> {
+        self.log.try_clone()
+    }
+
+    /// What they said.
+    pub(crate) fn said(&self) -> String {
+        let mut text = Vec::new();
+        let mut part = [0; 8192];
+        while let Ok(count @ 1..) = self.log.read_at(&mut part, text.len() as u64) {
+            text.extend_from_slice(&part[..count]);
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// Writes a file that the server can read.
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.top.join(name);
+        let write = || {
+            let mut file = new_file(&path)?;
+            file.write_all(text.as_bytes())?;
+            if let Some(group) = self.reader {
+                fchown(&file, None, Some(group))?;
+                file.set_permissions(fs::Permissions::from_mode(0o640))?;
+            }
+            io::Result::Ok(path.clone())
+        };
+        write().map_err(|error| Error::system("write a file for the server", error).at(&path))
     }
 
     /// Writes down that from now on it belongs to whoever holds a lock on a file.
     pub(crate) fn note_lock(&mut self, lock: &Path) -> io::Result<()> {
         writeln!(self.record, "lock {}", lock.display())
+    }
+}
+
+fn new_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).append(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Removes a directory with all in it, the record last: what is left of a removal that was cut short is a leftover yet.
+pub(crate) fn remove(top: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(top.join(INNER)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => fs::remove_dir_all(top),
     }
 }
 
@@ -102,20 +167,32 @@ pub(crate) struct Record {
     pub(crate) lock: Option<PathBuf>,
 }
 
+/// What there is in the place of a record.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// A record that this user made. It is empty as long as its maker has not written it.
+    Own(File, Option<Record>),
+    /// Nothing: the directory is being made, or its maker died then.
+    Nothing,
+    /// Something else.
+    Foreign,
+}
+
 impl Record {
-    /// Reads the record of a directory, if it is one that this user made.
-    pub(crate) fn open(dir: &Path, own_uid: u32) -> Option<(File, Self)> {
-        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-        let flags = i32::try_from(flags.bits()).ok()?;
-        let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(dir.join(RECORD)).ok()?;
-        let found = file.metadata().ok()?;
-        if !found.is_file() || found.uid() != own_uid {
-            return None;
+    /// Looks for the record of a directory.
+    pub(crate) fn find(dir: &Path, own_uid: u32) -> Found {
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let file = match OpenOptions::new().read(true).custom_flags(flags).open(dir.join(RECORD)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Found::Nothing,
+            Err(_) => return Found::Foreign,
+        };
+        if !file.metadata().is_ok_and(|found| found.is_file() && found.uid() == own_uid) {
+            return Found::Foreign;
         }
         let mut text = String::new();
-        (&file).take(8192).read_to_string(&mut text).ok()?;
-        let record = Self::parse(&text)?;
-        Some((file, record))
+        let _ = (&file).take(8192).read_to_string(&mut text);
+        Found::Own(file, Self::parse(&text))
     }
 
     fn parse(text: &str) -> Option<Self> {

@@ -4,9 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::account::{self, Account};
+use crate::account;
 use crate::error::Result;
-use crate::job::{self, Job};
+use crate::job::Job;
 use crate::options::Options;
 use crate::place::Place;
 use crate::programs::Programs;
@@ -30,6 +30,9 @@ const SETTINGS: [(&str, &str); 11] = [
     ("jit", "off"),
 ];
 
+/// Who is let in, and how.
+const ACCESS: &str = "access";
+
 pub(crate) fn socket(dir: &Path) -> PathBuf {
     dir.join(format!(".s.PGSQL.{PORT}"))
 }
@@ -43,32 +46,30 @@ pub(crate) fn dbi_dsn(dir: &Path, database: &str) -> String {
 }
 
 fn data(place: &Place) -> String {
-    place.dir().join("data").display().to_string()
+    place.inner().join("data").display().to_string()
 }
 
 fn settings(place: &Place, options: &Options) -> Vec<String> {
     let own = SETTINGS.iter().map(|(name, value)| format!("{name}={value}"));
-    let socket = format!("unix_socket_directories={}", place.dir().display());
+    let socket = format!("unix_socket_directories={}", place.inner().display());
+    let access = format!("hba_file={}", place.top().join(ACCESS).display());
     let asked = options.settings.iter().map(|(name, value)| format!("{name}={value}"));
-    let all = own.chain([socket, format!("port={PORT}")]).chain(asked);
+    let all = own.chain([socket, access, format!("port={PORT}")]).chain(asked);
     all.flat_map(|setting| ["-c".to_owned(), setting]).collect()
 }
 
 /// What makes the data, one after the other.
-pub(crate) fn initialise(
-    programs: &Programs,
-    place: &Place,
-    options: &Options,
-    account: Option<&Account>,
-) -> Result<Vec<Job>> {
-    // Whoever can reach the socket is let in: only the account itself and root can.
+pub(crate) fn initialise(programs: &Programs, place: &Place, options: &Options) -> Result<Vec<Job>> {
+    // Only the account itself and root can reach the socket; other roles have passwords or are not let in.
+    let access = format!("local all \"{}\" trust\nlocal all all scram-sha-256\n", user().replace('"', "\"\""));
+    place.write(ACCESS, &access)?;
     let fixed = ["--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"];
     let mut arguments: Vec<String> = fixed.iter().map(|argument| (*argument).to_owned()).collect();
     arguments.extend([format!("--pgdata={}", data(place)), format!("--username={}", user())]);
     let init = Job { program: programs.init.clone(), arguments, input: None };
     // A server of one session, without a client; it reads one statement a line.
     let sql = format!("CREATE DATABASE {}\n", options.database);
-    let input = job::write_input(place, "first.sql", &sql, account)?;
+    let input = place.write("first.sql", &sql)?;
     let mut arguments = vec!["--single".to_owned(), "-D".to_owned(), data(place)];
     arguments.extend(settings(place, options));
     arguments.push("postgres".to_owned());

@@ -119,7 +119,11 @@ pub(crate) fn find(engine: Engine) -> Result<Programs, Missing> {
     let beside = server.as_deref().and_then(|server| fs::canonicalize(server).ok());
     let beside = beside.as_deref().and_then(Path::parent).map(Path::to_owned);
     let init_folders: Vec<_> = beside.into_iter().chain(folders.iter().cloned()).collect();
-    let init = look(engine, &init_folders, init_names);
+    let init = match &server {
+        // One that does both.
+        Some(server) if init_names == server_names => Some(server.clone()),
+        _ => look(engine, &init_folders, init_names),
+    };
     match (server, init) {
         (Some(server), Some(init)) => Ok(Programs { server, init }),
         (server, init) => {
@@ -179,6 +183,11 @@ fn is_of(engine: Engine, program: &Path) -> bool {
         return true;
     }
     if name == "mysql_install_db" {
+        return engine == Engine::MariaDb;
+    }
+    // What is only another name for MariaDB's program needs no asking.
+    let real = fs::canonicalize(program).unwrap_or_default();
+    if real.file_name().and_then(OsStr::to_str).is_some_and(|name| name.starts_with("mariadb")) {
         return engine == Engine::MariaDb;
     }
     let asked = Command::new(program).args(["--no-defaults", "--version"]).stdin(Stdio::null()).output();

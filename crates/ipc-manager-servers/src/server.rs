@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The server and its life.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::thread;
@@ -15,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::job::{self, LOOK_EVERY};
 use crate::keeper::Keeper;
 use crate::options::Options;
-use crate::place::Place;
+use crate::place::{self, Place};
 use crate::programs::{self, Programs};
 use crate::{leftovers, mysql_family, postgresql, processes};
 
@@ -70,7 +69,7 @@ impl PrivateServer {
         // What cannot be removed is reported by whoever asks for its removal.
         let _ = leftovers::remove_leftovers();
         let place = Place::make(engine, options, account.as_ref())?;
-        let keeper = Keeper::start(engine, place.dir()).inspect_err(|_| drop(fs::remove_dir_all(place.dir())))?;
+        let keeper = Keeper::start(engine, &place).inspect_err(|_| drop(place::remove(place.top())))?;
         let (options, keeper) = (options.clone(), Some(keeper));
         let owner = std::process::id();
         // From here on dropping it removes everything.
@@ -83,9 +82,9 @@ impl PrivateServer {
     fn initialise(&mut self, deadline: Instant) -> Result<()> {
         let account = self.account.as_ref();
         let jobs = match self.engine {
-            Engine::PostgreSQL => postgresql::initialise(&self.programs, &self.place, &self.options, account)?,
+            Engine::PostgreSQL => postgresql::initialise(&self.programs, &self.place, &self.options)?,
             engine => {
-                mysql_family::write_first_statements(&self.place, &self.options, account)?;
+                mysql_family::write_first_statements(&self.place, &self.options)?;
                 mysql_family::initialise(engine, &self.programs, &self.place, &self.options)
             }
         };
@@ -111,8 +110,8 @@ impl PrivateServer {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             let ready = match self.engine {
-                Engine::PostgreSQL => postgresql::is_ready(self.place.dir(), pid),
-                _ => mysql_family::is_ready(self.place.dir(), left),
+                Engine::PostgreSQL => postgresql::is_ready(self.place.inner(), pid),
+                _ => mysql_family::is_ready(self.place.inner(), left),
             };
             if ready {
                 return Ok(());
@@ -130,13 +129,13 @@ impl PrivateServer {
         self.engine
     }
 
-    /// The directory with all that it has. The name is random.
+    /// The directory with its data and its socket; it is the only one in one with a random name that is removed with it.
     #[must_use]
     pub fn dir(&self) -> &Path {
-        self.place.dir()
+        self.place.inner()
     }
 
-    /// The path of its socket. Clients of PostgreSQL are told the folder, which is [`dir`](Self::dir).
+    /// The path of its socket. Clients of PostgreSQL are told the folder as their host, which is [`dir`](Self::dir).
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         match self.engine {
@@ -152,7 +151,8 @@ impl PrivateServer {
     }
 
     /// Its superuser, who needs no password: on PostgreSQL the login name of this process's user, which clients take by
-    /// themselves, else `root`. MariaDB and MySQL let in any other name too that has no account.
+    /// themselves, else `root`. MariaDB and MySQL let in any other name too that has no account; who has one needs its
+    /// password.
     #[must_use]
     pub fn user(&self) -> String {
         match self.engine {
@@ -161,7 +161,7 @@ impl PrivateServer {
         }
     }
 
-    /// The data source name as DBI writes it, such as `dbi:Pg:dbname=quickdb;host=/tmp/ipcm-db-…`.
+    /// The data source name as DBI writes it, such as `dbi:Pg:dbname=quickdb;host=/tmp/ipcm-db-…/s`.
     #[must_use]
     pub fn dbi_dsn(&self) -> String {
         match self.engine {
@@ -210,6 +210,7 @@ impl PrivateServer {
     /// # Errors
     /// [`ErrorKind::Failed`], [`ErrorKind::Timeout`] or [`ErrorKind::System`], as for [`start`](Self::start).
     pub fn start_again(&mut self) -> Result<()> {
+        self.check_owner()?;
         if self.is_running() {
             return Ok(());
         }
@@ -217,14 +218,23 @@ impl PrivateServer {
         self.launch(Instant::now() + self.options.timeout)
     }
 
+    /// A copy that was forked must not act: the processes are not its children.
+    fn check_owner(&self) -> Result<()> {
+        if self.owner == std::process::id() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Usage, "use the server", "it belongs to the process that this one was forked from"))
+    }
+
     fn end(&mut self, signal: Signal) -> Result<()> {
+        self.check_owner()?;
         let Some(mut server) = self.server.take() else { return Ok(()) };
         job::end(&mut server, signal, ENDING);
         if let Some(keeper) = &mut self.keeper {
             keeper.note_nothing()?;
         }
         // The sessions of a killed PostgreSQL notice by themselves, a little later.
-        if !processes::wait_until_none(self.dir(), Instant::now() + ENDING) {
+        if !processes::wait_until_none(self.place.top(), Instant::now() + ENDING) {
             let detail = "its processes do not end";
             return Err(Error::new(ErrorKind::Timeout, "end the server", detail).at(self.dir()));
         }
@@ -239,13 +249,14 @@ impl PrivateServer {
     /// the path of the file is not absolute or no plain text. The server is gone then.
     pub fn share(mut self, lock: &Path, linger: Duration) -> Result<()> {
         const OPERATION: &str = "share the server";
+        self.check_owner()?;
         let plain = lock.to_str().is_some_and(|path| path.starts_with('/') && !path.contains(char::is_control));
         if !plain || lock.display().to_string().ends_with(' ') {
             return Err(Error::new(ErrorKind::Usage, OPERATION, "the path is not absolute or no plain text").at(lock));
         }
         let tried = std::process::Command::new("flock").arg("--version").output();
         tried.map_err(|error| Error::system(OPERATION, error).at(Path::new("flock")))?;
-        self.place.note_lock(lock).map_err(|error| Error::system(OPERATION, error).at(self.place.dir()))?;
+        self.place.note_lock(lock).map_err(|error| Error::system(OPERATION, error).at(self.place.top()))?;
         match self.keeper.take() {
             Some(keeper) => keeper.share(lock, linger),
             None => Err(given_away()),
@@ -269,15 +280,17 @@ impl PrivateServer {
             job::end(&mut server, self.engine.end_signal(), ENDING);
         }
         let _ = keeper.note_nothing();
-        let mut removed = fs::remove_dir_all(self.dir());
+        let mut removed = place::remove(self.place.top());
         if removed.is_err() {
             // Something that was just ending wrote yet.
-            processes::wait_until_none(self.dir(), Instant::now() + ENDING);
-            removed = fs::remove_dir_all(self.dir());
+            processes::wait_until_none(self.place.top(), Instant::now() + ENDING);
+            removed = place::remove(self.place.top());
         }
         keeper.let_go();
         match removed {
-            Err(error) if self.dir().exists() => Err(Error::system("remove the server", error).at(self.dir())),
+            Err(error) if self.place.top().exists() => {
+                Err(Error::system("remove the server", error).at(self.place.top()))
+            }
             _ => Ok(()),
         }
     }

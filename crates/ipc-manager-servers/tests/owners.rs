@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitCode, Stdio};
 
-use ipc_manager_servers::{Engine, Options, PrivateServer, leftovers, remove_leftovers};
+use ipc_manager_servers::{Engine, ErrorKind, Options, PrivateServer, leftovers, remove_leftovers};
 use ipc_manager_testkit::{Sandbox, Suite, eventually, eventually_some};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -18,10 +18,11 @@ crate::over_engines![
     one_killed_during_the_start_leaves_nothing,
     what_a_killed_keeper_leaves_is_found_and_removed,
     the_owner_of_a_lost_keeper_removes_it_all,
+    a_forked_copy_does_nothing,
 ];
 
 pub fn add_to(suite: Suite) -> Suite {
-    suite.act("owner", own).act("leftovers", find).act("viable", crate::starts::say_what_is_missing)
+    suite.act("owner", own).act("forks", fork).act("leftovers", find).act("viable", crate::starts::say_what_is_missing)
 }
 
 /// What tells an act its engine.
@@ -35,17 +36,42 @@ pub fn engine_of_act() -> Engine {
 /// Owns a server until its input ends.
 fn own() -> ExitCode {
     let server = PrivateServer::start(engine_of_act(), &Options::new()).unwrap();
-    println!("{}", server.dir().display());
+    println!("{}", server.dir().parent().unwrap().display());
     let _ = std::io::stdin().read(&mut [0]);
     server.close().unwrap();
     ExitCode::SUCCESS
 }
 
+/// Owns a server, of which a forked child drops and tries to use its copies.
+fn fork() -> ExitCode {
+    let mut server = PrivateServer::start(engine_of_act(), &Options::new()).unwrap();
+    // SAFETY: no other thread runs: this process plays an act and has started none.
+    match unsafe { libc::fork() } {
+        0 => {
+            let refused = server.stop().map_err(|error| error.kind());
+            drop(server);
+            ExitCode::from(if refused == Err(ErrorKind::Usage) { 0 } else { 1 })
+        }
+        child => {
+            let mut status = 0;
+            // SAFETY: it is a child of this process, and the status a place of its own.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            assert_eq!(status, 0, "the child should have been refused");
+            assert!(server.is_running() && keeper(server.dir().parent().unwrap()).as_raw_nonzero().get() > 1);
+            assert!(server.socket().exists());
+            server.close().unwrap();
+            ExitCode::SUCCESS
+        }
+    }
+}
+
 /// Says what is left over in its temporary folder, and removes it.
 fn find() -> ExitCode {
     let found = leftovers();
-    assert_eq!(remove_leftovers().unwrap(), found);
-    for dir in found {
+    // A keeper may do the same at the same time.
+    let removed = remove_leftovers().unwrap();
+    assert!(removed.iter().all(|dir| found.contains(dir) || !dir.exists()));
+    for dir in removed {
         println!("{}", dir.display());
     }
     ExitCode::SUCCESS
@@ -56,14 +82,18 @@ struct Owner(Child);
 
 impl Owner {
     fn start(engine: Engine, sandbox: &Sandbox) -> Self {
+        Self::play("owner", engine, sandbox)
+    }
+
+    fn play(act: &str, engine: Engine, sandbox: &Sandbox) -> Self {
         // The account of a server that root starts must be able to pass.
         fs::set_permissions(sandbox.dir(), fs::Permissions::from_mode(0o711)).unwrap();
-        let mut command = Suite::command("owner");
+        let mut command = Suite::command(act);
         command.env("TMPDIR", sandbox.dir()).env(ENGINE, engine.name());
         Self(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap())
     }
 
-    /// The directory of its server, once that is ready.
+    /// The directory with all of its server, once that is ready.
     fn server_dir(&mut self) -> PathBuf {
         let mut line = String::new();
         BufReader::new(self.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
@@ -145,7 +175,7 @@ fn assert_nothing_is_left_after_start(sandbox: &Sandbox) {
 }
 
 /// What a process finds and removes whose temporary folder is the test's.
-fn sweep(sandbox: &Sandbox) -> Vec<PathBuf> {
+pub fn sweep(sandbox: &Sandbox) -> Vec<PathBuf> {
     let output = Suite::command("leftovers").env("TMPDIR", sandbox.dir()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let all = String::from_utf8(output.stdout).unwrap();
@@ -160,6 +190,13 @@ fn what_a_killed_keeper_leaves_is_found_and_removed(engine: Engine, sandbox: &Sa
     owner.kill();
     assert!(!processes(&dir).is_empty(), "the server should run yet");
     assert_eq!(sweep(sandbox), [dir]);
+    assert_nothing_is_left(sandbox);
+}
+
+fn a_forked_copy_does_nothing(engine: Engine, sandbox: &Sandbox) {
+    let mut actor = Owner::play("forks", engine, sandbox);
+    let status = eventually_some("the owner to end", || actor.0.try_wait().unwrap());
+    assert!(status.success(), "{status}");
     assert_nothing_is_left(sandbox);
 }
 

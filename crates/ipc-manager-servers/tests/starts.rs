@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use ipc_manager_servers::{Engine, ErrorKind, Options, PrivateServer, client_program, viable};
 use ipc_manager_testkit::{Sandbox, Test};
@@ -40,14 +40,17 @@ pub fn ask_as(user: &str, server: &PrivateServer, sql: &str) -> Result<String, S
     let mut command = Command::new(client_program(server.engine()).unwrap());
     match server.engine() {
         Engine::PostgreSQL => {
-            command.args(["-X", "-A", "-t", "-d", server.database(), "-c", sql]).arg("-h").arg(server.dir())
+            command.args(["-X", "-w", "-A", "-t", "-d", server.database(), "-c", sql]).arg("-h").arg(server.dir())
         }
         _ => command
             .args(["--no-defaults", "--batch", "--skip-column-names", "-D", server.database(), "-e", sql])
             .arg("-S")
             .arg(server.socket()),
     };
-    command.args([if server.engine() == Engine::PostgreSQL { "-U" } else { "-u" }, user]);
+    command
+        .stdin(Stdio::null())
+        .env_remove("PGPASSWORD")
+        .args([if server.engine() == Engine::PostgreSQL { "-U" } else { "-u" }, user]);
     let output = command.output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
@@ -71,13 +74,15 @@ fn it_is_ready_private_and_not_root(engine: Engine, sandbox: &Sandbox) {
         Engine::PostgreSQL => ask(&server, "CREATE ROLE alice LOGIN PASSWORD 'secret'"),
         _ => ask(&server, "CREATE USER alice@localhost IDENTIFIED BY 'secret'"),
     };
+    assert!(ask_as("alice", &server, "SELECT 1").is_err());
     if engine != Engine::PostgreSQL {
-        assert!(ask_as("alice", &server, "SELECT 1").is_err());
         assert_eq!(ask_as("anybody", &server, "SELECT 1"), Ok("1".into()));
     }
 
     let found = fs::metadata(server.dir()).unwrap();
     assert_eq!(found.permissions().mode() & 0o7777, 0o700);
+    let around = fs::metadata(server.dir().parent().unwrap()).unwrap();
+    assert_eq!((around.uid(), around.permissions().mode() & 0o007), (rustix::process::geteuid().as_raw(), 0));
     assert!(server.socket().as_os_str().len() < 108);
     let pid = server.pid().unwrap();
     let process = fs::metadata(format!("/proc/{pid}")).unwrap();

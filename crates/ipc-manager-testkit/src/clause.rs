@@ -35,6 +35,10 @@ impl Clause {
 
 /// What a clause needs of a protocol. There is one for each capability, and one for its absence where that has a
 /// clause of its own.
+///
+/// ```
+/// assert_ne!(ipc_manager_testkit::Need::Suspend, ipc_manager_testkit::Need::NoSuspend);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
     /// Peers can be different processes.
@@ -59,8 +63,14 @@ pub enum Need {
     Queues,
     /// Nothing ever waits in the outbox of its sender.
     NeverQueues,
+    /// Peers hold connections to each other, and need not let others open them.
+    Connections,
+    /// Peers hold no connections to each other.
+    NoConnections,
     /// A payload has a limit of the protocol's own.
     BoundedPayload,
+    /// It is not on a server that may ask for a user and a password.
+    NoCredentials,
     /// A waiting reader is woken through descriptors.
     Descriptors,
     /// A waiting reader looks again and again.
@@ -93,9 +103,12 @@ impl Need {
             }
             Self::Queues => (capabilities.queues, "does not apply: nothing is held back"),
             Self::NeverQueues => (!capabilities.queues, "does not apply: messages without room are held back"),
+            Self::Connections => (capabilities.connections, "does not apply: peers hold no connections"),
+            Self::NoConnections => (!capabilities.connections, "does not apply: peers hold connections"),
             Self::BoundedPayload => {
                 (capabilities.largest_payload.is_some(), "does not apply: no limit but that of the bus")
             }
+            Self::NoCredentials => (!capabilities.credentials, "does not apply: servers may ask for a user"),
             Self::Descriptors => (!polls, "not promised: readers poll"),
             Self::NoDescriptors => (polls, "does not apply: readers are woken"),
         };

@@ -1,25 +1,35 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a clause works with: a subject, a directory of its own, and fresh buses.
 
+use std::cell::RefCell;
 use std::path::Path;
 
-use ipc_manager::{Capabilities, Client, ConnectionString, Message, Observer, Result, Spawn, SpawnBuilder};
+use ipc_manager::{Capabilities, Client, ConnectionString, Handle, Message, Observer, Result, Spawn, SpawnBuilder};
 use serde_json::Value;
 
-use crate::{Puppet, Sandbox, Subject};
+use crate::servers::{Database, Server, shared};
+use crate::{Puppet, Sandbox, Subject, actor};
 
 /// A subject and a directory of the test's own.
+///
+/// ```
+/// use ipc_manager_testkit::{Context, Subject};
+/// let subject = Subject::new("LocalMemory");
+/// let context = Context::new(&subject);
+/// assert!(context.capabilities().suspend);
+/// ```
 #[derive(Debug)]
 pub struct Context<'a> {
     subject: &'a Subject,
     sandbox: Sandbox,
+    databases: RefCell<Vec<Database>>,
 }
 
 impl<'a> Context<'a> {
     /// Prepares a run over a subject.
     #[must_use]
     pub fn new(subject: &'a Subject) -> Self {
-        Self { subject, sandbox: Sandbox::new() }
+        Self { subject, sandbox: Sandbox::new(), databases: RefCell::default() }
     }
 
     /// The subject.
@@ -46,15 +56,36 @@ impl<'a> Context<'a> {
         count.min(self.capabilities().most_unread.unwrap_or(usize::MAX))
     }
 
+    /// So many messages, or fewer where each costs as much as all that wait.
+    #[must_use]
+    pub fn load(&self, count: usize) -> usize {
+        if self.subject.is_rewriting() { count / 10 } else { count }
+    }
+
     /// Prepares an owner of a fresh bus: unguarded, in the test's directory.
     #[must_use]
     pub fn owner(&self) -> SpawnBuilder {
         let mut builder =
             Spawn::builder().protocol(self.subject.protocol()).registry(self.subject.registry()).guard(false);
-        if let Some(route) = self.subject.route_in(self.sandbox.dir()) {
+        if let Some(route) = self.route_in(self.sandbox.dir()) {
             builder = builder.route(&route);
         }
         builder
+    }
+
+    /// A route for a fresh bus, in this directory where the subject has its buses in files; none where the protocol
+    /// makes its own.
+    ///
+    /// # Panics
+    /// If a server refuses a database.
+    #[must_use]
+    pub fn route_in(&self, dir: &Path) -> Option<String> {
+        let Some(engine) = self.subject.server() else { return self.subject.route_in(dir) };
+        let database = shared(engine).and_then(Server::fresh_database).expect("a server gives each test a database");
+        let route = database.dbi_dsn();
+        // It goes with the test.
+        self.databases.borrow_mut().push(database);
+        Some(route)
     }
 
     /// Makes a fresh bus.
@@ -83,6 +114,18 @@ impl<'a> Context<'a> {
 }
 
 /// A bus, and ways to join it. Its store is removed when this is dropped.
+///
+/// ```
+/// use ipc_manager_testkit::{Context, PATIENCE, Subject};
+/// let subject = Subject::new("LocalMemory");
+/// let context = Context::new(&subject);
+/// let bus = context.bus();
+/// let (mut a, mut b) = (bus.client("a"), bus.client("b"));
+/// a.send("b", "x")?;
+/// assert_eq!(b.recv_timeout(PATIENCE)?.content(), "x");
+/// # drop((a, b));
+/// # Ok::<(), ipc_manager::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Bus<'a> {
     owner: Option<Spawn>,
@@ -156,6 +199,38 @@ impl Bus<'_> {
     /// As [`Observer`]'s.
     pub fn observer(&self) -> Result<Observer> {
         Observer::with_registry(&self.info, &self.subject.registry())
+    }
+
+    /// Starts a service that does what requests tell it to, in a process of its own where the protocol allows. The
+    /// options are in `actor.rs`.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    #[track_caller]
+    pub fn actor(&self, name: &str, options: &Value) -> Handle {
+        self.try_actor(name, options).unwrap_or_else(|error| panic!("{name} cannot be started: {error:?}"))
+    }
+
+    /// Starts a service that does what requests tell it to.
+    ///
+    /// # Errors
+    /// As starting it has them.
+    pub fn try_actor(&self, name: &str, options: &Value) -> Result<Handle> {
+        if !self.subject.capabilities().crosses_processes {
+            return actor::in_thread(self.subject, name, options).bus(&self.info).spawn_thread();
+        }
+        actor::exec(self.subject, name, options, Some(&self.info)).env("TMPDIR", self.dir).spawn()
+    }
+
+    /// Prepares to ask a service.
+    ///
+    /// # Panics
+    /// If nobody can have that name.
+    #[must_use]
+    pub fn asker(&self, service: &str) -> Handle {
+        let registry = self.subject.registry();
+        Handle::with_registry(service, &self.info, registry).expect("a name that somebody can have")
     }
 
     /// Starts a puppet that is on no bus yet.

@@ -17,8 +17,13 @@ const PARENT: &str = "IPC_MANAGER_TESTKIT_PARENT";
 /// This program, to be started in a role.
 pub(crate) fn program(role: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("a running program has a path"));
-    command.env(ROLE, role).env(PARENT, std::process::id().to_string());
+    command.envs(roles(role));
     command
+}
+
+/// What tells a started program which role it has.
+pub(crate) fn roles(role: &str) -> [(&'static str, String); 2] {
+    [(ROLE, role.to_owned()), (PARENT, std::process::id().to_string())]
 }
 
 /// Something that this program does when it is started again under a name, in a process without other threads.
@@ -37,6 +42,9 @@ pub(crate) fn play(subjects: &[Subject], acts: &[Act]) -> Option<ExitCode> {
     if let Some(name) = role.strip_prefix("act:") {
         let act = acts.iter().find(|act| act.name == name).unwrap_or_else(|| panic!("there is no act {name:?}"));
         return Some((act.play)());
+    }
+    if let Some(code) = crate::actor::play(subjects, &role) {
+        return Some(code);
     }
     let subject = subjects.iter().find(|subject| subject.protocol() == role);
     let subject = subject.unwrap_or_else(|| panic!("there is no subject for the protocol {role:?}"));

@@ -22,6 +22,7 @@
 // The suite is made of tests: an assertion that panics is how it speaks, and its report goes to the terminal.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
+mod actor;
 mod clause;
 mod clauses;
 mod context;

@@ -16,6 +16,17 @@ use crate::{PATIENCE, Subject, engine, eventually, watchdog};
 /// A peer that is told what to do, one JSON object at a time.
 ///
 /// It is killed when dropped, so that no test leaves a process behind.
+///
+/// ```
+/// use ipc_manager_testkit::Context;
+/// /// A clause that kills a peer.
+/// fn a_killed_peer_is_no_peer(context: &Context<'_>) {
+///     let bus = context.bus();
+///     let (mut a, mut b) = (bus.client("a"), bus.puppet("b"));
+///     b.kill();
+///     assert!(a.peers().unwrap().is_empty());
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Puppet {
     line: Line,

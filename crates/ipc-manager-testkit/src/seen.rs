@@ -4,6 +4,10 @@
 use serde_json::{Map, Value};
 
 /// Why a puppet did not do what it was told.
+///
+/// ```
+/// assert_eq!(ipc_manager_testkit::Failure::Gone.code(), "gone");
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum Failure {
     /// The call was answered with an error.
@@ -29,6 +33,14 @@ impl Failure {
 }
 
 /// What became of a message that a puppet sent.
+///
+/// ```
+/// use ipc_manager_testkit::{Puppet, Sent};
+/// fn is_there(puppet: &mut Puppet, peer: &str) -> bool {
+///     let Sent { receipt, .. } = puppet.send(peer, "hello").unwrap();
+///     receipt == "delivered"
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sent {
     /// The id that it was sent under.
@@ -38,6 +50,14 @@ pub struct Sent {
 }
 
 /// A message as a puppet saw it.
+///
+/// ```
+/// use ipc_manager_testkit::Seen;
+/// fn contents(seen: &[Seen]) -> Vec<String> {
+///     seen.iter().map(|message| message.content.to_string()).collect()
+/// }
+/// assert!(contents(&[]).is_empty());
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Seen {
     /// The id.
@@ -55,6 +75,12 @@ pub struct Seen {
 }
 
 /// A peer as a puppet saw it.
+///
+/// ```
+/// use ipc_manager_testkit::PeerSeen;
+/// let suspended = PeerSeen { exists: true, active: false, suspended: true, pid: None };
+/// assert_ne!(suspended, PeerSeen { exists: true, active: true, suspended: false, pid: Some(1) });
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerSeen {
     /// Registered, in any state.

@@ -23,6 +23,13 @@ use ipc_manager_servers::{Options, PrivateServer, client_program, viable};
 const LINGER: Duration = Duration::from_secs(10);
 
 /// Why there is no server.
+///
+/// ```
+/// use ipc_manager_testkit::servers::Reason;
+/// fn ignored(reason: &Reason) -> String {
+///     format!("ignored: {reason}")
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Reason(String);
 
@@ -55,6 +62,14 @@ pub struct Server {
 }
 
 /// A database of a test's own, dropped with it.
+///
+/// ```
+/// use ipc_manager_testkit::servers::{Database, Reason};
+/// fn has_table(database: &Database, table: &str) -> Result<bool, Reason> {
+///     let listed = database.execute("select table_name from information_schema.tables")?;
+///     Ok(listed.lines().any(|line| line == table))
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Database {
     server: &'static Server,
@@ -74,8 +89,14 @@ pub struct Database {
 /// # drop(test);
 /// ```
 pub fn can_start(engine: Engine) -> Result<(), String> {
-    let both = viable(engine).and_then(|()| client_program(engine).map(drop));
-    both.map_err(|missing| missing.to_string())
+    static ANSWERS: Mutex<BTreeMap<Engine, Result<(), String>>> = Mutex::new(BTreeMap::new());
+    let mut answers = ANSWERS.lock().unwrap_or_else(PoisonError::into_inner);
+    // Asked once: to tell the engines apart their programs are run, and each test asks.
+    let answer = answers.entry(engine).or_insert_with(|| {
+        let both = viable(engine).and_then(|()| client_program(engine).map(drop));
+        both.map_err(|missing| missing.to_string())
+    });
+    answer.clone()
 }
 
 /// The server of this engine. The first caller of a run waits for its start, others for the first one's.
@@ -117,7 +138,8 @@ fn join(engine: Engine) -> io::Result<Server> {
     if let Some(server) = read_state(engine, &state, &in_use)? {
         return Ok(server);
     }
-    let server = PrivateServer::start(engine, &Options::new()).map_err(io::Error::other)?;
+    let server =
+        PrivateServer::start(engine, &Options::new().setting("max_connections", "400")).map_err(io::Error::other)?;
     let text = [
         server.dir().display().to_string(),
         server.socket().display().to_string(),

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use ipc_manager::{Capabilities, ProtocolName, Registry};
 
+use crate::servers::Engine;
+
 /// A protocol, and how to make a fresh bus for it.
 ///
 /// ```
@@ -19,6 +21,8 @@ pub struct Subject {
     protocol: String,
     registry: fn() -> Registry,
     route: Option<fn(&Path) -> PathBuf>,
+    rewrites: bool,
+    server: Option<Engine>,
 }
 
 impl Subject {
@@ -26,7 +30,49 @@ impl Subject {
     /// a route.
     #[must_use]
     pub fn new(protocol: &str) -> Self {
-        Self { name: snake_case(protocol), protocol: protocol.to_owned(), registry: Registry::standard, route: None }
+        Self {
+            name: snake_case(protocol),
+            protocol: protocol.to_owned(),
+            registry: Registry::standard,
+            route: None,
+            rewrites: false,
+            server: None,
+        }
+    }
+
+    /// Makes buses in databases on a server of this kind, each in a fresh one.
+    #[must_use]
+    pub fn on_server(mut self, engine: Engine) -> Self {
+        self.server = Some(engine);
+        self
+    }
+
+    /// The kind of server that its buses are on.
+    #[must_use]
+    pub fn server(&self) -> Option<Engine> {
+        self.server
+    }
+
+    /// Whether this machine can run it.
+    ///
+    /// # Errors
+    /// The reason why it cannot, one sentence.
+    pub fn can_run(&self) -> Result<(), String> {
+        self.server.map_or(Ok(()), crate::servers::can_start)
+    }
+
+    /// Says that each operation writes the whole store anew, so that thousands of waiting messages cost a test too much
+    /// time.
+    #[must_use]
+    pub fn rewriting(mut self) -> Self {
+        self.rewrites = true;
+        self
+    }
+
+    /// Whether each operation writes the whole store anew.
+    #[must_use]
+    pub fn is_rewriting(&self) -> bool {
+        self.rewrites
     }
 
     /// Uses another registry than the standard one, as a protocol outside the crate needs.

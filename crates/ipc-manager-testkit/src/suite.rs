@@ -13,6 +13,12 @@ use crate::watchdog::Watched;
 use crate::{Clause, Context, Sandbox, Subject, clauses, contract, engine};
 
 /// A test beside the clauses, such as one of a protocol's own files.
+///
+/// ```
+/// use ipc_manager_testkit::Test;
+/// let test = Test::new("files::are_private", |sandbox| assert!(sandbox.dir().is_dir()));
+/// let test = test.only_if(|| Err("not on this machine".to_owned()));
+/// ```
 #[derive(Debug, Clone)]
 pub struct Test {
     name: String,
@@ -56,6 +62,15 @@ macro_rules! tests {
 }
 
 /// Clauses times subjects, and what is to be tested beside them.
+///
+/// ```
+/// use ipc_manager_testkit::{Subject, Suite};
+/// use std::process::ExitCode;
+/// /// The whole `main` of a test with `harness = false`.
+/// fn run() -> ExitCode {
+///     Suite::new(vec![Subject::new("MessageFiles").with_route(|dir| dir.join("bus"))]).main()
+/// }
+/// ```
 #[derive(Debug, Default)]
 pub struct Suite {
     subjects: Vec<Subject>,
@@ -160,10 +175,15 @@ fn conformance(subject: &Subject, clause: &'static Clause) -> Option<Trial> {
     }
     let name = format!("{}::{}", subject.name(), clause.id.replace('.', "::"));
     let subject = subject.clone();
-    Some(watched(&name, move || {
+    let can_run = subject.can_run();
+    let trial = watched(&name, move || {
         (clause.run)(&Context::new(&subject));
         Ok(())
-    }))
+    });
+    Some(match can_run {
+        Ok(()) => trial,
+        Err(reason) => trial.with_kind(reason).with_ignored_flag(true),
+    })
 }
 
 fn watched(name: &str, run: impl FnOnce() -> Result<(), Failed> + Send + 'static) -> Trial {

@@ -5,8 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ipc_manager::{
-    Capabilities, Connection, CreateOptions, Directory, Envelope, Hold, Inbox, Leave, Message, NotViable, OpenOptions,
-    Opened, Protocol, ProtocolName, Receipt, Registry, Result, Route, Serializer, Stats, Wake, Wanted,
+    Capabilities, Connection, Connections, CreateOptions, Credentials, Directory, Envelope, Hold, Inbox, Leave,
+    Message, NotViable, OpenOptions, Opened, Protocol, ProtocolName, Receipt, Registry, Result, Route, Serializer,
+    Stats, Wake, Wanted,
 };
 use ipc_manager_testkit::{Context, Sandbox, Subject, Test, clauses};
 
@@ -85,8 +86,8 @@ impl Protocol for FaultyProtocol {
         self.sound.create(options)
     }
 
-    fn hold(&self, route: &Route, guarded: bool, instead_of: Option<Hold>) -> Result<Hold> {
-        self.sound.hold(route, guarded, instead_of)
+    fn hold(&self, route: &Route, credentials: &Credentials, guarded: bool, instead_of: Option<Hold>) -> Result<Hold> {
+        self.sound.hold(route, credentials, guarded, instead_of)
     }
 
     fn open(&self, route: &Route, options: OpenOptions) -> Result<Opened> {
@@ -95,12 +96,17 @@ impl Protocol for FaultyProtocol {
         Ok(Opened { connection: Box::new(faulty), stats, discarded })
     }
 
-    fn observe(&self, route: &Route, serializer: Arc<dyn Serializer>) -> Result<Box<dyn Directory>> {
-        self.sound.observe(route, serializer)
+    fn observe(
+        &self,
+        route: &Route,
+        credentials: &Credentials,
+        serializer: Arc<dyn Serializer>,
+    ) -> Result<Box<dyn Directory>> {
+        self.sound.observe(route, credentials, serializer)
     }
 
-    fn destroy(&self, route: &Route) -> Result<()> {
-        self.sound.destroy(route)
+    fn destroy(&self, route: &Route, credentials: &Credentials) -> Result<()> {
+        self.sound.destroy(route, credentials)
     }
 }
 
@@ -158,6 +164,10 @@ impl Connection for FaultyConnection {
 
     fn directory(&mut self) -> &mut dyn Directory {
         self.sound.directory()
+    }
+
+    fn connections(&mut self) -> Option<&mut dyn Connections> {
+        self.sound.connections()
     }
 
     fn unlist(&mut self) -> Result<()> {

@@ -24,9 +24,10 @@ use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
 use ipc_manager::{
-    Capabilities, Client, Connection, CreateOptions, Damaged, Directory, Durability, Envelope, Error, ErrorKind, Hold,
-    Inbox, Leave, Limits, Message, Mode, NotViable, OpenOptions, Opened, PeerName, Protocol, ProtocolName, Receipt,
-    Registry, Result, Route, Serializer, Spawn, Stats, Stored, WaitMechanism, Wake, Wanted,
+    Capabilities, Client, Connection, Connections, CreateOptions, Credentials, Damaged, Directory, Durability,
+    Envelope, Error, ErrorKind, Hold, Inbox, Leave, Limits, Message, Mode, NotViable, OpenOptions, Opened, PeerName,
+    Protocol, ProtocolName, Receipt, Registry, Result, Route, Serializer, Spawn, Stats, Stored, WaitMechanism, Wake,
+    Wanted,
 };
 use serde_json::json;
 use store::{Entry, Letter, Listing, Store};
@@ -49,7 +50,9 @@ impl Protocol for Mailbox {
             largest_payload: None,
             most_unread: None,
             queues: false,
+            connections: false,
             durability: Durability::Kernel,
+            credentials: false,
             wait: WaitMechanism::Polling,
         }
     }
@@ -73,7 +76,13 @@ impl Protocol for Mailbox {
         Ok(route)
     }
 
-    fn hold(&self, _route: &Route, _guarded: bool, _instead_of: Option<Hold>) -> Result<Hold> {
+    fn hold(
+        &self,
+        _route: &Route,
+        _credentials: &Credentials,
+        _guarded: bool,
+        _instead_of: Option<Hold>,
+    ) -> Result<Hold> {
         Ok(Hold::none())
     }
 
@@ -81,13 +90,18 @@ impl Protocol for Mailbox {
         open(Store::at(route), options)
     }
 
-    fn observe(&self, route: &Route, _serializer: Arc<dyn Serializer>) -> Result<Box<dyn Directory>> {
+    fn observe(
+        &self,
+        route: &Route,
+        _credentials: &Credentials,
+        _serializer: Arc<dyn Serializer>,
+    ) -> Result<Box<dyn Directory>> {
         let store = Store::at(route);
         store.locked(|_| Ok(()))?;
         Ok(Box::new(Listing { store, own: None }))
     }
 
-    fn destroy(&self, route: &Route) -> Result<()> {
+    fn destroy(&self, route: &Route, _credentials: &Credentials) -> Result<()> {
         let store = Store::at(route);
         // Only what is a bus is removed, and only with the lock: nobody is half-way through anything then.
         match store.locked(|_| fs::remove_dir_all(&store.dir).map_err(|error| store.failed(error))) {
@@ -250,6 +264,10 @@ impl Connection for MailboxConnection {
 
     fn directory(&mut self) -> &mut dyn Directory {
         &mut self.listing
+    }
+
+    fn connections(&mut self) -> Option<&mut dyn Connections> {
+        None
     }
 
     fn unlist(&mut self) -> Result<()> {

@@ -51,6 +51,7 @@ mod name;
 mod protocol;
 mod route;
 pub mod serializer;
+mod service;
 mod stats;
 mod system;
 
@@ -62,9 +63,14 @@ pub use limits::Limits;
 pub use message::{Content, Message, MessageBuilder, MessageId, Origin, Stamp};
 pub use name::PeerName;
 pub use protocol::{
-    Capabilities, Connection, CreateOptions, Damaged, Directory, Durability, Envelope, Hold, Inbox, Leave, Mode,
-    NotViable, OpenOptions, Opened, PeerRecord, PeerState, Protocol, Receipt, Registry, WaitMechanism, Wake, Wanted,
+    Capabilities, Connection, ConnectionRecord, Connections, CreateOptions, Credentials, Damaged, Directory,
+    Durability, Envelope, Hold, Inbox, Leave, Mode, NotViable, OpenOptions, Opened, PeerRecord, PeerState, Protocol,
+    Receipt, Registry, WaitMechanism, Wake, Wanted,
 };
 pub use route::Route;
 pub use serializer::{Serializer, SerializerSpec};
+pub use service::{
+    Activity, Answer, Callback, CallbackId, Description, Ended, Exec, Handle, Launched, Method, Peer, PeerChange,
+    Remote, Reply, Request, RequestId, Response, Service, ServiceBuilder, ServiceResult, Ticket, When,
+};
 pub use stats::Stats;

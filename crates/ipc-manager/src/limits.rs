@@ -28,6 +28,10 @@ pub struct Limits {
     pub outbox_messages: usize,
     /// Most bytes of content that a client holds back for lack of room.
     pub outbox_bytes: usize,
+    /// High-water mark: most unread messages in one mailbox of a store that would keep any number of them; a send past it
+    /// would block. `None` for no limit. Each sender counts for itself and not at every send, so several at once may
+    /// pass it by [some](Self::UNCOUNTED) each.
+    pub unread_messages: Option<usize>,
 }
 
 impl Limits {
@@ -41,7 +45,11 @@ impl Limits {
         batch_bytes: 64 << 20,
         outbox_messages: 10_000,
         outbox_bytes: 64 << 20,
+        unread_messages: None,
     };
+
+    /// How many messages a sender stores at most before it counts again how many are unread.
+    pub const UNCOUNTED: usize = 32;
 }
 
 impl Default for Limits {

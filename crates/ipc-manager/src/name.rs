@@ -2,6 +2,7 @@
 //! Names of peers: parsed once, so that an invalid one cannot be built.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::limits::PEER_NAME_BYTES;
@@ -25,7 +26,7 @@ const SIDECAR_SUFFIXES: [&str; 8] = [".pid", ".name", ".resume", ".stats", ".sus
 /// # Ok::<(), ipc_manager::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PeerName(Box<str>);
+pub struct PeerName(Arc<str>);
 
 impl PeerName {
     /// Parses a name to connect under: 1 to 512 printable ASCII characters, no blank at either end, not beginning

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 mod acts;
+mod connection_unix;
 mod defects;
 mod faults;
 mod file_bus;
@@ -13,6 +14,7 @@ mod mended;
 mod message_files;
 mod pipes;
 mod selection;
+mod services;
 mod sockets;
 mod stages;
 mod vectors;
@@ -22,6 +24,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use ipc_manager::Registry;
+use ipc_manager_testkit::servers::Engine;
 use ipc_manager_testkit::{Sandbox, Subject, Suite};
 
 /// Each protocol, and where a fresh bus of it is made.
@@ -29,12 +32,21 @@ fn subjects() -> Vec<Subject> {
     vec![
         Subject::new("AtomicPipe").with_route(|dir| dir.join("bus")),
         Subject::new("UnixSocket").with_route(|dir| dir.join("bus")),
+        Subject::new("ConnectionUnix").with_route(|dir| dir.join("bus")),
+        Subject::new("SQLite").with_route(|dir| dir.join("bus.sqlite")),
+        Subject::new("PostgreSQL").on_server(Engine::PostgreSQL),
+        Subject::new("MariaDB").on_server(Engine::MariaDb),
+        Subject::new("MySQL").on_server(Engine::MySql),
         Subject::new("MessageFiles").with_route(|dir| dir.join("bus")),
+        Subject::new("JSONFile").with_route(|dir| dir.join("bus.json")).rewriting(),
         Subject::new("LocalMemory"),
     ]
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = services::play() {
+        return code;
+    }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     warnings::listen();
     let suite = Suite::new(subjects())
@@ -43,22 +55,24 @@ fn main() -> ExitCode {
         .tests(ipc_manager_testkit::tests![no_file_of_tests_was_forgotten])
         .tests(vectors::tests())
         .tests(selection::tests())
+        .tests(services::tests())
         .tests(stages::tests())
         .tests(pipes::tests())
         .tests(sockets::tests())
         .tests(message_files::tests())
+        .tests(connection_unix::tests())
         .tests(foreign::tests())
         .tests(warnings::tests())
         .tests(acts::tests())
         .tests(faults::tests())
         .tests(defects::tests())
         .tests(mended::tests());
-    mended::add_to(acts::add_to(suite)).main()
+    services::add_to(mended::add_to(acts::add_to(suite))).main()
 }
 
 /// A file beside this one that no `mod` line names would never run.
 fn no_file_of_tests_was_forgotten(_: &Sandbox) {
-    for dir in ["", "defects", "faults", "mended", "pipes", "sockets"] {
+    for dir in ["", "connection_unix", "defects", "faults", "mended", "pipes", "sockets", "services"] {
         let parent = if dir.is_empty() { "main.rs".into() } else { format!("{dir}/mod.rs") };
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
         let parent = std::fs::read_to_string(tests.join(parent)).unwrap();

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use ipc_manager::{
-    Capabilities, Client, ConnectionString, CreateOptions, Directory, Durability, Error, ErrorKind, Hold, NotViable,
-    OpenOptions, Opened, Protocol, ProtocolName, Registry, Result, Route, Serializer, Spawn, WaitMechanism,
+    Capabilities, Client, ConnectionString, CreateOptions, Credentials, Directory, Durability, Error, ErrorKind, Hold,
+    NotViable, OpenOptions, Opened, Protocol, ProtocolName, Registry, Result, Route, Serializer, Spawn, WaitMechanism,
 };
 use ipc_manager_testkit::{Sandbox, Test};
 
@@ -39,7 +39,9 @@ impl Protocol for Pigeon {
             largest_payload: Some(80),
             most_unread: Some(1),
             queues: false,
+            connections: false,
             durability: Durability::Process,
+            credentials: false,
             wait: WaitMechanism::Polling,
         }
     }
@@ -52,7 +54,13 @@ impl Protocol for Pigeon {
         Err(refused())
     }
 
-    fn hold(&self, _route: &Route, _guarded: bool, _instead_of: Option<Hold>) -> Result<Hold> {
+    fn hold(
+        &self,
+        _route: &Route,
+        _credentials: &Credentials,
+        _guarded: bool,
+        _instead_of: Option<Hold>,
+    ) -> Result<Hold> {
         Ok(Hold::none())
     }
 
@@ -60,11 +68,16 @@ impl Protocol for Pigeon {
         Err(refused())
     }
 
-    fn observe(&self, _route: &Route, _serializer: Arc<dyn Serializer>) -> Result<Box<dyn Directory>> {
+    fn observe(
+        &self,
+        _route: &Route,
+        _credentials: &Credentials,
+        _serializer: Arc<dyn Serializer>,
+    ) -> Result<Box<dyn Directory>> {
         Err(refused())
     }
 
-    fn destroy(&self, _route: &Route) -> Result<()> {
+    fn destroy(&self, _route: &Route, _credentials: &Credentials) -> Result<()> {
         Ok(())
     }
 }

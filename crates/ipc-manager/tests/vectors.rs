@@ -39,6 +39,16 @@ pub fn blob(length: usize) -> String {
     text[..length].to_owned()
 }
 
+/// A manifest's description of a message, with the content that it only describes.
+pub fn with_blob(described: &Value) -> Value {
+    let mut message = described.clone();
+    if let Some(spec) = message.as_object_mut().unwrap().remove("content_spec") {
+        let length = usize::try_from(spec["blob_pattern_length"].as_u64().unwrap()).unwrap();
+        message["content"] = json!({"blob": blob(length)});
+    }
+    message
+}
+
 /// Every captured message file, with what it must say.
 fn captured() -> Vec<(String, Vec<u8>, Value)> {
     let manifest = manifest("messagefiles");
@@ -48,12 +58,7 @@ fn captured() -> Vec<(String, Vec<u8>, Value)> {
         let file = entry["file"].as_str().unwrap().to_owned();
         let bytes = fs::read(folder("messagefiles").join(&file)).unwrap();
         assert_eq!(bytes.len() as u64, entry["bytes"].as_u64().unwrap(), "{file}");
-        let mut message = entry["message"].clone();
-        if let Some(spec) = message.as_object_mut().unwrap().remove("content_spec") {
-            let length = usize::try_from(spec["blob_pattern_length"].as_u64().unwrap()).unwrap();
-            message["content"] = json!({"blob": blob(length)});
-        }
-        (file, bytes, message)
+        (file, bytes, with_blob(&entry["message"]))
     };
     messages.iter().map(one).collect()
 }

@@ -8,6 +8,9 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, ColorChoice, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::bench_args::BenchArgs;
+use crate::service_args::{DescribeArgs, ExecArgs, PingArgs, ReadyArgs, RequestArgs, ServeArgs, WaitArgs};
+
 /// A message bus between the processes of one machine, without a broker.
 #[derive(Debug, Parser)]
 #[command(name = "ipcm", version, before_help = EXAMPLES, after_help = AFTER, max_term_width = 100)]
@@ -66,6 +69,20 @@ pub(crate) enum Command {
     Broadcast(BroadcastArgs),
     /// Receive messages and print them, one JSON object a line
     Recv(RecvArgs),
+    /// Ask a service and print what it answers
+    Request(RequestArgs),
+    /// Be a service: answer each request with what a command makes of it
+    Serve(ServeArgs),
+    /// Tell how long a service takes to answer
+    Ping(PingArgs),
+    /// Wait until a name is there
+    Ready(ReadyArgs),
+    /// Ask a service what it does
+    Describe(DescribeArgs),
+    /// Run a command for each message
+    Exec(ExecArgs),
+    /// Wait for a message, for a peer to come or go, or for mailboxes to be read
+    Wait(WaitArgs),
     /// Print the counters that clients have stored
     Stats(OnlyBus),
     /// Compare what was sent with what was read
@@ -74,6 +91,8 @@ pub(crate) enum Command {
     Suspend(SuspendArgs),
     /// End a bus: terminate all, wait, audit, remove
     Stop(StopArgs),
+    /// Measure what protocols do on this machine: messages a second, and how long a round trip takes
+    Bench(BenchArgs),
     /// Speak line-delimited JSON on standard input and output, for languages without a binding
     #[command(after_help = COPROC)]
     Coproc,
@@ -84,6 +103,9 @@ pub(crate) enum Command {
     /// A worker of `ipcm demo`
     #[command(hide = true)]
     DemoWorker,
+    /// A worker of `ipcm bench`
+    #[command(hide = true)]
+    BenchWorker,
 }
 
 /// Which bus.
@@ -336,10 +358,10 @@ and shuts down every guarded bus.
 
 Operations: version, spawn, connect, reconnect, send, try_send, broadcast, recv, requeue, ready, pending, peers, peer,
 reap, stats, write_stats, read_stats, all_stats, drain_pending, pending_sends, set_blocking, suspend, disconnect,
-terminate, wait, audit, shutdown, unspawn, fds. `recv` without a timeout does not wait.";
+terminate, wait, audit, shutdown, unspawn, request, fds. `recv` without a timeout does not wait.";
 
 /// Parses a duration: a number with `ms`, `s`, `m` or `h` behind it, or alone for seconds.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match text.get(digits.len()..) {
         Some("us") => 1e-6,

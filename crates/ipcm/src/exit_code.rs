@@ -17,6 +17,8 @@ pub const TIMEOUT: u8 = 4;
 pub const NO_PEER: u8 = 5;
 /// A peer was gone before it finished.
 pub const PEER_GONE: u8 = 6;
+/// The service answered with an error.
+pub const SERVICE: u8 = 7;
 /// Refused: full, too large, or it would block.
 pub const REFUSED: u8 = 8;
 /// The bus cannot be reached, or its connection string is not valid.
@@ -49,6 +51,7 @@ fn listed(kind: ErrorKind) -> Option<u8> {
         ErrorKind::Timeout => TIMEOUT,
         ErrorKind::NoSuchPeer | ErrorKind::NotListening => NO_PEER,
         ErrorKind::PeerGone => PEER_GONE,
+        ErrorKind::ServiceError => SERVICE,
         ErrorKind::TooLarge | ErrorKind::WouldBlock => REFUSED,
         ErrorKind::InvalidInfo | ErrorKind::UnknownProtocol | ErrorKind::UnknownSerializer | ErrorKind::NoSuchBus => {
             BUS
@@ -62,6 +65,7 @@ fn listed(kind: ErrorKind) -> Option<u8> {
         | ErrorKind::WrongProcess
         | ErrorKind::Disconnected
         | ErrorKind::Unsupported
+        | ErrorKind::UnexpectedResponse
         | ErrorKind::Store => FAILURE,
         _ => return None,
     })

@@ -5,6 +5,7 @@
 //! for languages without a binding, and [`exit_code`], which says what the exit status of the command means.
 
 mod args;
+mod bench_args;
 mod bus_choice;
 pub mod cli;
 mod commands;
@@ -15,5 +16,6 @@ pub mod exit_code;
 mod failure;
 mod message_document;
 mod output;
+mod service_args;
 mod signals;
 mod warnings;

@@ -136,7 +136,7 @@ fn both_ways(context: &Context<'_>) {
     let mut pair = [bus.client("a"), bus.client("b")];
     let content = "k".repeat(1_000);
     let mut sent = [0, 0];
-    for _ in 0..2_000 {
+    for _ in 0..context.load(2_000) {
         for (number, to) in [(0, "b"), (1, "a")] {
             match pair[number].try_send(to, &content) {
                 Ok(_) => sent[number] += 1,

@@ -43,7 +43,12 @@ pub(super) const CLAUSES: &[Clause] = &[
 
 /// How many messages each sender sends.
 fn count() -> u64 {
-    std::env::var("IPC_MANAGER_LOAD").ok().and_then(|count| count.parse().ok()).unwrap_or(500)
+    asked_for().unwrap_or(500)
+}
+
+/// How many messages each sender is to send, if somebody says so.
+pub(super) fn asked_for() -> Option<u64> {
+    std::env::var("IPC_MANAGER_LOAD").ok()?.parse().ok()
 }
 
 /// Most are small, some come in several pieces where a protocol cuts.

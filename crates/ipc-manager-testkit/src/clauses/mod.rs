@@ -2,6 +2,7 @@
 //! What every protocol must hold, one theme a file.
 
 mod bus;
+mod connections;
 mod crash;
 mod full;
 mod kernel;
@@ -15,6 +16,9 @@ mod owner;
 mod peers;
 mod race;
 mod requeue;
+mod service_asked;
+mod service_gone;
+mod service_loop;
 mod size;
 mod stats;
 mod suspend;
@@ -45,9 +49,13 @@ pub fn all() -> Vec<&'static Clause> {
         suspend::CLAUSES,
         crash::CLAUSES,
         kernel::CLAUSES,
+        connections::CLAUSES,
         load::CLAUSES,
         owner::CLAUSES,
         observe::CLAUSES,
+        service_asked::CLAUSES,
+        service_loop::CLAUSES,
+        service_gone::CLAUSES,
     ];
     themes.into_iter().flatten().collect()
 }

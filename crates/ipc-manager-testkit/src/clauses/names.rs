@@ -64,6 +64,13 @@ pub(super) const CLAUSES: &[Clause] = &[
         needs: &[Need::Processes],
         run: two_processes,
     },
+    Clause {
+        id: "names.no_users",
+        text: "Where there is no server to ask for them, a user and a password are refused as `unsupported`.",
+        source: &["STO-03"],
+        needs: &[Need::NoCredentials],
+        run: no_users,
+    },
 ];
 
 fn taken(context: &Context<'_>) {
@@ -197,6 +204,17 @@ fn free_again(context: &Context<'_>) {
         b.disconnect();
         assert_eq!(a.send("b", "nobody is there").unwrap_err().kind(), ErrorKind::NoSuchPeer);
     }
+}
+
+fn no_users(context: &Context<'_>) {
+    let bus = context.bus();
+    let builder = || ipc_manager::Client::builder("a", bus.info()).registry(context.subject().registry());
+    for builder in [builder().user("somebody"), builder().password("secret")] {
+        let error = builder.connect().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(!format!("{error:?}{builder:?}").contains("secret"));
+    }
+    assert!(bus.client("a").peers().unwrap().is_empty());
 }
 
 fn two_processes(context: &Context<'_>) {

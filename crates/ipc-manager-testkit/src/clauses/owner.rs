@@ -276,7 +276,7 @@ fn death(context: &Context<'_>) {
     let bus = context.bus();
     let mut owner = bus.idle_puppet();
     let mut spawn = json!({"op": "spawn", "protocol": context.subject().protocol(), "guard": true});
-    if let Some(route) = context.subject().route_in(&context.sandbox().dir().join("sub")) {
+    if let Some(route) = context.route_in(&context.sandbox().dir().join("sub")) {
         std::fs::create_dir(context.sandbox().dir().join("sub")).unwrap();
         spawn["route"] = route.into();
     }

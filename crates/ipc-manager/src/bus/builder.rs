@@ -8,7 +8,7 @@ use super::charge::{Charge, Stage, Terms};
 use super::{Signal, Spawn, on_signal};
 use crate::connection_string::ConnectionString;
 use crate::error::{Error, ErrorKind, Result};
-use crate::protocol::{CreateOptions, Registry};
+use crate::protocol::{CreateOptions, Credentials, Registry};
 use crate::route::Route;
 use crate::serializer::SerializerSpec;
 use crate::system::process::own_pid;
@@ -39,6 +39,7 @@ pub struct SpawnBuilder {
     signal: Option<Signal>,
     peer_timeout: Option<Duration>,
     registry: Option<Registry>,
+    credentials: Option<Credentials>,
 }
 
 impl Default for SpawnBuilder {
@@ -54,6 +55,7 @@ impl Default for SpawnBuilder {
             signal: None,
             peer_timeout: None,
             registry: None,
+            credentials: None,
         }
     }
 }
@@ -131,6 +133,14 @@ impl SpawnBuilder {
         self
     }
 
+    /// Sets who this is to the server that the bus is on, instead of what the registry says. Others need theirs to
+    /// join: they are no part of the connection string.
+    #[must_use]
+    pub fn credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = Some(credentials);
+        self
+    }
+
     /// Makes the bus.
     ///
     /// # Errors
@@ -143,6 +153,10 @@ impl SpawnBuilder {
 
     fn make(&self) -> Result<Spawn> {
         let registry = self.registry.clone().unwrap_or_default();
+        let registry = match &self.credentials {
+            Some(credentials) => registry.with_credentials(credentials.clone()),
+            None => registry,
+        };
         let protocol = match &self.protocol {
             Some(name) => registry.get(name)?,
             None => registry.first_viable(&self.protocols)?,
@@ -159,11 +173,12 @@ impl SpawnBuilder {
         };
         // An unknown serializer is found out before anything is made.
         let spec = registry.serializers().resolve(&spec)?.spec().clone();
-        let options = CreateOptions { route: self.route.as_deref().map(Route::new).transpose()? };
+        let route = self.route.as_deref().map(Route::new).transpose()?;
+        let options = CreateOptions { route, credentials: registry.credentials().clone() };
         let route = protocol.create(&options)?;
-        let hold = protocol.hold(&route, self.guard, None).inspect_err(|_| {
+        let hold = protocol.hold(&route, registry.credentials(), self.guard, None).inspect_err(|_| {
             if self.route.is_none() {
-                let _ = protocol.destroy(&route);
+                let _ = protocol.destroy(&route, registry.credentials());
             }
         })?;
         let info = ConnectionString::new(protocol.name(), spec, route);

@@ -94,7 +94,7 @@ impl Charge {
     /// Removes the store and nothing else.
     pub(super) fn remove(&mut self) -> Result<()> {
         let protocol = self.terms.registry.find(self.terms.info.protocol())?;
-        protocol.destroy(self.terms.info.route())?;
+        protocol.destroy(self.terms.info.route(), self.terms.registry.credentials())?;
         self.stage = Stage::Over;
         self.hold = None;
         Ok(())
@@ -104,7 +104,8 @@ impl Charge {
     pub(super) fn hold_anew(&mut self) -> Result<()> {
         if let Some(hold) = self.hold.take() {
             let protocol = self.terms.registry.find(self.terms.info.protocol())?;
-            self.hold = Some(protocol.hold(self.terms.info.route(), self.guard, Some(hold))?);
+            let credentials = self.terms.registry.credentials();
+            self.hold = Some(protocol.hold(self.terms.info.route(), credentials, self.guard, Some(hold))?);
         }
         Ok(())
     }
@@ -184,7 +185,7 @@ impl Terms {
     pub(super) fn observe(&self) -> Result<Box<dyn Directory>> {
         let protocol = self.registry.find(self.info.protocol())?;
         let serializer = self.registry.serializer_of(&self.info)?;
-        protocol.observe(self.info.route(), serializer)
+        protocol.observe(self.info.route(), self.registry.credentials(), serializer)
     }
 
     fn end_peers(&self, mut owner: Client) -> Result<Audit> {

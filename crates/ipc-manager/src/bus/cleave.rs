@@ -8,6 +8,17 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::system::process::{self, Forked};
 
 /// Where the caller is after [`Spawn::cleave`].
+///
+/// ```
+/// use ipc_manager::{Cleaved, Result, Spawn};
+/// fn to_background(bus: &mut Spawn) -> Result<Option<u32>> {
+///     // SAFETY: this program has one thread.
+///     Ok(match unsafe { bus.cleave() }? {
+///         Cleaved::Caller { owner } => Some(owner),
+///         Cleaved::Owner => None,
+///     })
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cleaved {
     /// In the process that called; the bus belongs to another one now.

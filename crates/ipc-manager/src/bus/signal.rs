@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Escaped, Result};
 /// assert_eq!(Signal::new("15")?, Signal::TERM);
 /// # Ok::<(), ipc_manager::Error>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Signal(i32);
 
 const NAMES: [(&str, i32); 12] = [

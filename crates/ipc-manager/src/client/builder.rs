@@ -8,7 +8,7 @@ use crate::connection_string::ConnectionString;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::name::PeerName;
-use crate::protocol::{Durability, Mode, OpenOptions, Opened, Registry};
+use crate::protocol::{Capabilities, Credentials, Durability, Inbox, Mode, OpenOptions, Opened, Registry};
 use crate::stats::Stats;
 use crate::system::process::own_pid;
 
@@ -47,18 +47,37 @@ pub fn reconnect(name: &str, info: &ConnectionString) -> Result<Client> {
 /// assert!(client.is_connected());
 /// # Ok::<(), ipc_manager::Error>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ClientBuilder {
     name: String,
     info: ConnectionString,
     registry: Option<Registry>,
     limits: Limits,
     durability: Option<Durability>,
+    listen: bool,
+    user: Option<String>,
+    password: Option<String>,
+}
+
+impl std::fmt::Debug for ClientBuilder {
+    /// Without the password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientBuilder").field("name", &self.name).field("info", &self.info).finish_non_exhaustive()
+    }
 }
 
 impl ClientBuilder {
     pub(super) fn new(name: &str, info: &ConnectionString) -> Self {
-        Self { name: name.to_owned(), info: info.clone(), registry: None, limits: Limits::DEFAULT, durability: None }
+        Self {
+            name: name.to_owned(),
+            info: info.clone(),
+            registry: None,
+            limits: Limits::DEFAULT,
+            durability: None,
+            listen: true,
+            user: None,
+            password: None,
+        }
     }
 
     /// Uses protocols and serializers of the caller's.
@@ -83,10 +102,46 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets whether other peers may connect; they may unless said otherwise. One that does not listen is reached only by
+    /// those that it sent something to, over the connections that it opened.
+    ///
+    /// ```
+    /// use ipc_manager::{Client, ErrorKind, Spawn};
+    /// let bus = Spawn::builder().protocol("ConnectionUnix").spawn()?;
+    /// let mut server = bus.connect("server")?;
+    /// let mut quiet = Client::builder("quiet", bus.info()).listen(false).connect()?;
+    /// assert_eq!(server.send("quiet", "hello").unwrap_err().kind(), ErrorKind::NotListening);
+    /// quiet.send("server", "a question")?;
+    /// server.recv()?;
+    /// server.send("quiet", "an answer")?;
+    /// assert_eq!(quiet.recv()?.content(), "an answer");
+    /// # Ok::<(), ipc_manager::Error>(())
+    /// ```
+    #[must_use]
+    pub fn listen(mut self, listen: bool) -> Self {
+        self.listen = listen;
+        self
+    }
+
+    /// Sets the user to be on the server that the bus is on, instead of what the registry says.
+    #[must_use]
+    pub fn user(mut self, user: &str) -> Self {
+        self.user = Some(user.to_owned());
+        self
+    }
+
+    /// Sets the password for the server that the bus is on, instead of what the registry says.
+    #[must_use]
+    pub fn password(mut self, password: &str) -> Self {
+        self.password = Some(password.to_owned());
+        self
+    }
+
     /// Joins as [`connect`] does.
     ///
     /// # Errors
-    /// As [`connect`]; [`Unsupported`](ErrorKind::Unsupported) for a durability that the protocol does not promise.
+    /// As [`connect`]; [`Unsupported`](ErrorKind::Unsupported) for a durability that the protocol does not promise,
+    /// or for not listening where all peers do.
     pub fn connect(&self) -> Result<Client> {
         self.open(Mode::Connect).map_err(|error| error.during("connect"))
     }
@@ -94,7 +149,8 @@ impl ClientBuilder {
     /// Joins as [`reconnect`] does.
     ///
     /// # Errors
-    /// As [`reconnect`]; [`Unsupported`](ErrorKind::Unsupported) for a durability that the protocol does not promise.
+    /// As [`reconnect`]; [`Unsupported`](ErrorKind::Unsupported) for a durability that the protocol does not promise,
+    /// or for not listening where all peers do.
     pub fn reconnect(&self) -> Result<Client> {
         self.open(Mode::Reconnect).map_err(|error| error.during("reconnect"))
     }
@@ -107,6 +163,18 @@ impl ClientBuilder {
         match self.reconnect() {
             Err(error) if error.kind() == ErrorKind::NoSuchPeer => self.connect(),
             joined => joined,
+        }
+    }
+
+    fn credentials(&self, known: &Credentials) -> Credentials {
+        let known = match &self.user {
+            // Somebody else's password is no use.
+            Some(user) => Credentials::none().with_user(user),
+            None => known.clone(),
+        };
+        match &self.password {
+            Some(password) => known.with_password(password),
+            None => known,
         }
     }
 
@@ -129,17 +197,15 @@ impl ClientBuilder {
         let serializer = registry.serializer_of(&self.info)?;
         let capabilities = protocol.capabilities();
         let durability = self.durability.unwrap_or(Durability::Kernel.min(capabilities.durability));
-        if durability > capabilities.durability {
-            let promised = capabilities.durability;
-            let detail = format!("messages that outlive more than the {promised} are not promised by this protocol");
-            return Err(Error::new(ErrorKind::Unsupported, detail).in_protocol(&protocol.name().short()));
-        }
+        self.check_promised(durability, capabilities).map_err(|error| error.in_protocol(&protocol.name().short()))?;
         let options = OpenOptions {
             name: name.clone(),
             mode,
             serializer: std::sync::Arc::clone(&serializer),
             limits: self.limits.clone(),
             durability,
+            listen: self.listen,
+            credentials: self.credentials(registry.credentials()),
         };
         let Opened { connection, stats, discarded } = protocol.open(self.info.route(), options)?;
         let (stats, carried) = match mode {
@@ -161,8 +227,30 @@ impl ClientBuilder {
             is_blocking: true,
             outbox: Outbox::default(),
             unsent: Vec::new(),
+            receipts: Vec::new(),
+            last_to: std::cell::RefCell::default(),
+            inbox: Inbox::default(),
+            waits_are_short: false,
             seen: None,
+            keeps_watching: false,
         })
+    }
+}
+
+impl ClientBuilder {
+    /// Refuses what the protocol does not promise.
+    fn check_promised(&self, durability: Durability, capabilities: Capabilities) -> Result<()> {
+        let detail = if durability > capabilities.durability {
+            let promised = capabilities.durability;
+            format!("messages that outlive more than the {promised} are not promised by this protocol")
+        } else if !self.listen && !capabilities.connections {
+            "all peers of this protocol can be sent to at any time; none can choose not to listen".into()
+        } else if !capabilities.credentials && (self.user.is_some() || self.password.is_some()) {
+            "this protocol knows no users and passwords".into()
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(ErrorKind::Unsupported, detail))
     }
 }
 
@@ -177,6 +265,7 @@ fn check(limits: &Limits) -> Result<()> {
         ("json_elements", json_elements),
         ("batch_messages", batch_messages),
         ("batch_bytes", batch_bytes),
+        ("unread_messages", limits.unread_messages.unwrap_or(usize::MAX)),
     ];
     match named.into_iter().find(|(_, limit)| *limit == 0) {
         Some((name, _)) => Err(Error::new(ErrorKind::Usage, format!("the limit `{name}` cannot be 0"))),

@@ -8,7 +8,7 @@ use super::outbox::Parcel;
 use crate::error::{Error, ErrorKind, Result, Stored};
 use crate::message::Message;
 use crate::name::PeerName;
-use crate::protocol::{Envelope, Receipt, Wake};
+use crate::protocol::{Connection, Envelope, Receipt, Wake};
 use crate::system::poll::{self, Woken};
 use crate::system::{Backoff, Deadline};
 
@@ -104,28 +104,44 @@ impl Client {
         message: Message,
         deadline: Option<Deadline>,
     ) -> Result<Receipt> {
-        let receipts = self.deliver(operation, vec![message], deadline)?;
+        let message = [message.sent_by(&self.name)];
+        let mut receipts = std::mem::take(&mut self.receipts);
+        receipts.clear();
+        let sent = self.checked(operation).and_then(|client| client.store(&message, deadline, &mut receipts));
+        self.count_sent(message.iter().zip(&receipts));
+        let receipt = receipts.first().copied();
+        let unsent = receipts.len();
+        self.receipts = receipts;
+        if let Err(error) = sent {
+            return Err(error.during(operation).with_messages(message.into_iter().skip(unsent).collect()));
+        }
         // One message without an error has one receipt; an empty list would break the contract of `deliver`.
-        receipts.first().copied().ok_or_else(|| Error::new(ErrorKind::Store, "the protocol gave no receipt"))
+        receipt.ok_or_else(|| Error::new(ErrorKind::Store, "the protocol gave no receipt"))
     }
 
     /// Stores messages in order; without a deadline what has no room is held back or refused at once.
     pub(super) fn deliver(
         &mut self,
         operation: &'static str,
-        messages: Vec<Message>,
+        mut messages: Vec<Message>,
         deadline: Option<Deadline>,
     ) -> Result<Vec<Receipt>> {
-        let mut messages: Vec<Message> = messages.into_iter().map(|message| message.sent_by(&self.name)).collect();
+        for message in &mut messages {
+            message.set_sender(&self.name);
+        }
         let mut receipts = Vec::with_capacity(messages.len());
-        let sent = self.checked(operation).and_then(|client| match deadline {
-            Some(deadline) => client.store_all(&messages, deadline, &mut receipts),
-            None => client.store_or_hold_back(&messages, &mut receipts),
-        });
+        let sent = self.checked(operation).and_then(|client| client.store(&messages, deadline, &mut receipts));
         self.count_sent(messages.iter().zip(&receipts));
         match sent {
             Ok(()) => Ok(receipts),
             Err(error) => Err(error.during(operation).with_messages(messages.split_off(receipts.len()))),
+        }
+    }
+
+    fn store(&mut self, messages: &[Message], deadline: Option<Deadline>, receipts: &mut Vec<Receipt>) -> Result<()> {
+        match deadline {
+            Some(deadline) => self.store_all(messages, deadline, receipts),
+            None => self.store_or_hold_back(messages, receipts),
         }
     }
 
@@ -147,14 +163,21 @@ impl Client {
                 self.flush_to(message, deadline)?;
             }
         }
-        let mut payloads = vec![None; messages.len()];
-        let stored = self.attempt(messages, &mut payloads, Some(deadline), receipts);
+        let (mut alone, mut many) = ([None], Vec::new());
+        let payloads = match messages.len() {
+            1 => alone.as_mut_slice(),
+            count => {
+                many.resize(count, None);
+                many.as_mut_slice()
+            }
+        };
+        let stored = self.attempt(messages, payloads, Some(deadline), receipts);
         if let Err(error) = &stored
             && error.kind() == ErrorKind::Timeout
             && error.stored() == Some(Stored::Maybe)
         {
             // A part of it is out. Whatever comes next to that peer comes after the rest of it.
-            self.hold_back(&messages[receipts.len()], payloads.swap_remove(receipts.len()));
+            self.hold_back(&messages[receipts.len()], payloads[receipts.len()].take());
         }
         stored
     }
@@ -303,43 +326,65 @@ impl Client {
         deadline: Option<Deadline>,
         receipts: &mut Vec<Receipt>,
     ) -> Result<()> {
-        let (serializer, limits) = (std::sync::Arc::clone(&self.serializer), self.limits.clone());
+        let Self { connection, serializer, limits, .. } = self;
+        if let ([message], [payload]) = (messages, &mut *payloads) {
+            // The usual case, without a list.
+            let envelope = [Envelope::encoded(message, &**serializer, limits, payload.take())?];
+            let delivered = deliver_all(&mut **connection, &envelope, deadline, receipts);
+            let [envelope] = envelope;
+            *payload = envelope.into_payload();
+            return delivered;
+        }
         let mut envelopes = Vec::with_capacity(messages.len());
         for (message, payload) in messages.iter().zip(payloads.iter_mut()) {
-            envelopes.push(Envelope::encoded(message, &*serializer, &limits, payload.take())?);
+            envelopes.push(Envelope::encoded(message, &**serializer, limits, payload.take())?);
         }
-        let begun = receipts.len();
-        let mut pauses = Pauses::new();
-        let delivered = loop {
-            let done = receipts.len() - begun;
-            match (self.connection.deliver(&envelopes[done..], receipts), deadline) {
-                (Err(error), Some(deadline)) if error.kind() == ErrorKind::WouldBlock => {
-                    if deadline.has_passed() {
-                        break Err(error.with_kind(ErrorKind::Timeout));
-                    }
-                    pauses.attempted(receipts.len() - begun > done);
-                    let to = envelopes[receipts.len() - begun].to();
-                    self.wait_for_room(to, deadline, &mut pauses)?;
-                }
-                (delivered, _) => break delivered,
-            }
-        };
+        let delivered = deliver_all(&mut **connection, &envelopes, deadline, receipts);
         for (payload, envelope) in payloads.iter_mut().zip(envelopes) {
             *payload = envelope.into_payload();
         }
         delivered
     }
 
-    /// Sleeps until a recipient may have room: told by descriptors where there are any.
     fn wait_for_room(&self, to: &PeerName, deadline: Deadline, pauses: &mut Pauses) -> Result<()> {
-        let room = self.connection.room(to);
-        let slept = if room.descriptors.is_empty() || pauses.in_vain > TRUSTED_ATTEMPTS {
-            poll::either(&[], &[], deadline.left(pauses.growing.next()))
-        } else {
-            poll::either(&[], &room.descriptors, deadline.left(TRY_ALL_THE_SAME))
-        };
-        slept.map(drop).map_err(|error| Error::system(error, "waiting for room failed"))
+        wait_for_room(&*self.connection, to, deadline, pauses)
     }
+}
+
+/// Delivers, again and again while there is no room and time is left.
+fn deliver_all(
+    connection: &mut dyn Connection,
+    envelopes: &[Envelope<'_>],
+    deadline: Option<Deadline>,
+    receipts: &mut Vec<Receipt>,
+) -> Result<()> {
+    let begun = receipts.len();
+    let mut pauses = Pauses::new();
+    loop {
+        let done = receipts.len() - begun;
+        match (connection.deliver(&envelopes[done..], receipts), deadline) {
+            (Err(error), Some(deadline)) if error.kind() == ErrorKind::WouldBlock => {
+                if deadline.has_passed() {
+                    return Err(error.with_kind(ErrorKind::Timeout));
+                }
+                pauses.attempted(receipts.len() - begun > done);
+                let to = envelopes[receipts.len() - begun].to();
+                wait_for_room(connection, to, deadline, &mut pauses)?;
+            }
+            (delivered, _) => return delivered,
+        }
+    }
+}
+
+/// Sleeps until a recipient may have room: told by descriptors where there are any.
+fn wait_for_room(connection: &dyn Connection, to: &PeerName, deadline: Deadline, pauses: &mut Pauses) -> Result<()> {
+    let room = connection.room(to);
+    let slept = if room.descriptors.is_empty() || pauses.in_vain > TRUSTED_ATTEMPTS {
+        poll::either(&[], &[], deadline.left(pauses.growing.next()))
+    } else {
+        poll::either(&[], &room.descriptors, deadline.left(TRY_ALL_THE_SAME))
+    };
+    slept.map(drop).map_err(|error| Error::system(error, "waiting for room failed"))
 }
 
 /// How long to wait between attempts, as they go.

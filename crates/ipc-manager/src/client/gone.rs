@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::name::PeerName;
-use crate::protocol::{Connection, Directory, Envelope, Inbox, Leave, PeerRecord, Receipt, Wake, Wanted};
+use crate::protocol::{Connection, Connections, Directory, Envelope, Inbox, Leave, PeerRecord, Receipt, Wake, Wanted};
 use crate::stats::Stats;
 
 /// See the module. Every call is an error.
@@ -48,6 +48,10 @@ impl Connection for Gone {
 
     fn directory(&mut self) -> &mut dyn Directory {
         self
+    }
+
+    fn connections(&mut self) -> Option<&mut dyn Connections> {
+        None
     }
 
     fn unlist(&mut self) -> Result<()> {

@@ -152,7 +152,7 @@ impl Client {
         }
         let mut late = Inbox::default();
         let sealed = self.connection.seal(&mut late);
-        let messages = self.accept(late);
+        let messages = self.accept(&mut late);
         self.hand_over(messages, unread);
         let stats = self.registered.stats_to_store();
         let closed = self.connection.close(Leave::Disconnect, &stats);

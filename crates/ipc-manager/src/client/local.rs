@@ -30,11 +30,17 @@ struct Inner {
 
 thread_local! {
     /// Gone when the thread is.
-    static THREAD: Arc<()> = Arc::new(());
+    static THREAD: (ThreadId, Arc<()>) = (thread::current().id(), Arc::new(()));
 }
 
 fn this_thread() -> (ThreadId, Weak<()>) {
-    (thread::current().id(), THREAD.try_with(Arc::downgrade).unwrap_or_default())
+    let known = THREAD.try_with(|(id, token)| (*id, Arc::downgrade(token)));
+    known.unwrap_or_else(|_| (thread::current().id(), Weak::new()))
+}
+
+/// Whether this is that thread; none that has ended gives its id away.
+fn is_this_thread(other: ThreadId) -> bool {
+    THREAD.try_with(|(id, _)| *id == other).unwrap_or(false)
 }
 
 /// A client's entry in the list; taken out when dropped.
@@ -70,7 +76,10 @@ impl Registered {
 
     /// Notes that the client is used on this thread.
     pub(super) fn touch(&self) {
-        self.inner().last_used_on = this_thread();
+        let mut inner = self.inner();
+        if !is_this_thread(inner.last_used_on.0) {
+            inner.last_used_on = this_thread();
+        }
     }
 
     /// Takes the client off the list: it has left.

@@ -2,6 +2,7 @@
 //! Clients: building, sending, receiving, waiting, peers, leaving. Everything that is alike over all protocols.
 
 mod builder;
+mod connections;
 mod delivery;
 mod leave;
 mod local;
@@ -11,6 +12,7 @@ mod receive;
 mod send;
 mod typed;
 mod wait;
+mod watching;
 
 use std::sync::Arc;
 
@@ -25,7 +27,7 @@ use crate::connection_string::ConnectionString;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::name::PeerName;
-use crate::protocol::{Capabilities, Connection, Damaged, Wake, Wanted};
+use crate::protocol::{Capabilities, Connection, Damaged, Inbox, Receipt, Wake, Wanted};
 use crate::serializer::Serializer;
 use crate::stats::Stats;
 use crate::system::process::own_pid;
@@ -67,8 +69,17 @@ pub struct Client {
     outbox: Outbox,
     /// What became of messages that were held back and then could not be sent.
     unsent: Vec<Error>,
+    /// Room for the receipt of one message, and for the next one that is taken; both are empty between calls.
+    receipts: Vec<Receipt>,
+    /// Whom the last message was made for.
+    last_to: std::cell::RefCell<Option<PeerName>>,
+    inbox: Inbox,
+    /// Whether the last wait for a message was a short one.
+    waits_are_short: bool,
     /// Peers at the last look, while changes are waited for.
     seen: Option<Vec<PeerName>>,
+    /// Whether peers are watched until somebody says otherwise, and not only during a wait.
+    keeps_watching: bool,
 }
 
 impl Client {

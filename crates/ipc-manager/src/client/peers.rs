@@ -66,7 +66,7 @@ impl Client {
         if is_so(self)? {
             return Ok(true);
         }
-        self.connection.directory().watch_peers(true);
+        self.begin_to_watch();
         let mut pauses = Backoff::new(FIRST_LOOK, LONGEST_PAUSE);
         let mut ask = || {
             loop {
@@ -79,7 +79,7 @@ impl Client {
             }
         };
         let answer = ask();
-        self.connection.directory().watch_peers(false);
+        self.end_to_watch();
         answer
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Receiving: one at a time or in batches, sound messages and damaged ones apart.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Client;
 use super::wait::{LONGEST_SLEEP, Wait};
@@ -12,6 +12,12 @@ use crate::system::Deadline;
 
 /// Most reports of damaged messages that are kept for whoever asks.
 const MOST_REPORTS: usize = 1_000;
+/// A wait that was shorter makes the next one begin with looking again and again, for so long at most: whoever waits for an
+/// answer that is on its way has it sooner than the kernel could wake it.
+const SHORT_WAIT: Duration = Duration::from_micros(50);
+const LOOK_AGAIN: Duration = Duration::from_micros(20);
+/// For how many messages room is kept between two batches.
+const MOST_ROOM: usize = 256;
 
 impl Client {
     /// Takes the next message if one is there; never waits.
@@ -19,8 +25,7 @@ impl Client {
     /// # Errors
     /// [`NoSuchBus`](ErrorKind::NoSuchBus) if the bus was removed, and what the store says.
     pub fn try_recv(&mut self) -> Result<Option<Message>> {
-        let messages = self.take("try_recv", 1)?;
-        Ok(messages.into_iter().next())
+        self.take_one("try_recv")
     }
 
     /// Takes the next message, waiting for one as long as it takes.
@@ -96,12 +101,21 @@ impl Client {
         deadline: Deadline,
         timeout: Option<Duration>,
     ) -> Result<Message> {
+        let mut begun = None;
         loop {
-            if let Some(message) = self.take(operation, 1)?.into_iter().next() {
+            if let Some(message) = self.take_one(operation)? {
+                self.waits_are_short = begun.is_none_or(|begun: Instant| begun.elapsed() < SHORT_WAIT);
                 return Ok(message);
+            }
+            let begun = *begun.get_or_insert_with(Instant::now);
+            if self.waits_are_short && self.outbox.is_empty() && begun.elapsed() < LOOK_AGAIN {
+                // The answer is on its way: to be woken for it would take longer than it does.
+                std::thread::yield_now();
+                continue;
             }
             let slept = self.sleep(Wanted::MESSAGES, deadline, LONGEST_SLEEP);
             if slept.map_err(|error| error.during(operation))? == Some(Wait::Timeout) {
+                self.waits_are_short = false;
                 let waited = timeout.unwrap_or_default();
                 let error = Error::new(ErrorKind::Timeout, format!("no message came within {waited:?}"));
                 return Err(error.during(operation).about_peer(self.name.as_str()));
@@ -109,12 +123,31 @@ impl Client {
         }
     }
 
+    /// Takes the next message, if one is there; as [`take`](Client::take), without a list.
+    fn take_one(&mut self, operation: &'static str) -> Result<Option<Message>> {
+        self.checked(operation)?;
+        let mut inbox = std::mem::take(&mut self.inbox);
+        let collected = self.connection.collect(1, self.limits.batch_bytes, &mut inbox);
+        self.note(&mut inbox);
+        let message = inbox.messages.drain(..).next().map(|taken| taken.message);
+        self.inbox = inbox;
+        match (collected, message) {
+            // What was taken is the caller's; what is wrong will show again at the next call.
+            (_, Some(message)) => Ok(Some(message)),
+            (Ok(()), None) => Ok(None),
+            (Err(error), None) => Err(error.during(operation)),
+        }
+    }
+
     /// Takes messages, counts them, and keeps reports of damaged ones.
     pub(super) fn take(&mut self, operation: &'static str, most: usize) -> Result<Vec<Message>> {
         self.checked(operation)?;
-        let mut inbox = Inbox::default();
+        let mut inbox = std::mem::take(&mut self.inbox);
         let collected = self.connection.collect(most, self.limits.batch_bytes, &mut inbox);
-        let messages = self.accept(inbox);
+        let messages = self.accept(&mut inbox);
+        // Room for the next batch, but not for a large one for ever.
+        inbox.messages.shrink_to(MOST_ROOM);
+        self.inbox = inbox;
         match collected {
             Ok(()) => Ok(messages),
             Err(error) if messages.is_empty() => Err(error.during(operation)),
@@ -124,22 +157,31 @@ impl Client {
     }
 
     /// Counts and sorts what a connection took out of the store.
-    pub(super) fn accept(&mut self, inbox: Inbox) -> Vec<Message> {
-        for damaged in inbox.damaged {
-            log::debug!("{}: set aside: {}", self.name, damaged.error());
-            self.damaged.push(damaged);
-        }
-        // Who never asks for the reports keeps the newest, and they were logged.
-        let surplus = self.damaged.len().saturating_sub(MOST_REPORTS);
-        self.damaged.drain(..surplus);
-        self.registered.count(|stats| {
-            for taken in inbox.messages.iter().filter(|taken| taken.counts) {
-                stats.count_read(taken.message.from().as_str(), 1);
-            }
-        });
-        let mut messages: Vec<Message> = inbox.messages.into_iter().map(|taken| taken.message).collect();
+    pub(super) fn accept(&mut self, inbox: &mut Inbox) -> Vec<Message> {
+        self.note(inbox);
+        let mut messages: Vec<Message> = inbox.messages.drain(..).map(|taken| taken.message).collect();
         // Stable: what arrived first stays first among equals.
         messages.sort_by_key(Message::order_key);
         messages
+    }
+
+    /// Counts messages that were taken, and keeps the reports of damaged ones.
+    fn note(&mut self, inbox: &mut Inbox) {
+        if !inbox.damaged.is_empty() {
+            for damaged in inbox.damaged.drain(..) {
+                log::debug!("{}: set aside: {}", self.name, damaged.error());
+                self.damaged.push(damaged);
+            }
+            // Who never asks for the reports keeps the newest, and they were logged.
+            let surplus = self.damaged.len().saturating_sub(MOST_REPORTS);
+            self.damaged.drain(..surplus);
+        }
+        if !inbox.messages.is_empty() {
+            self.registered.count(|stats| {
+                for taken in inbox.messages.iter().filter(|taken| taken.counts) {
+                    stats.count_read(taken.message.from().as_str(), 1);
+                }
+            });
+        }
     }
 }

@@ -23,14 +23,20 @@ impl Client {
     /// [`TooLarge`](ErrorKind::TooLarge).
     pub fn message<T: Serialize + ?Sized>(&self, to: &str, content: &T) -> Result<Message> {
         let content = Content::within(content, &self.limits)?;
-        Message::builder(self.name.as_str()).to(to).raw_content(content).build().map_err(|error| error.about_peer(to))
+        // Most send to the same peer again and again.
+        let to = match self.last_to.take().filter(|last| last == to) {
+            Some(last) => last,
+            None => PeerName::foreign(to).map_err(|error| error.about_peer(to))?,
+        };
+        self.last_to.replace(Some(to.clone()));
+        Ok(Message::between(self.name.clone(), to, content))
     }
 
     /// Sends a content to a peer, waiting for room as long as it takes.
     ///
     /// # Errors
     /// [`NoSuchPeer`](ErrorKind::NoSuchPeer), [`TooLarge`](ErrorKind::TooLarge), and what the store says. The message
-    /// is handed back in the error; [`Error::stored`] says whether it may arrive all the same.
+    /// is handed back in the error; [`Error::stored`](crate::Error::stored) says whether it may arrive all the same.
     pub fn send<T: Serialize + ?Sized>(&mut self, to: &str, content: &T) -> Result<Receipt> {
         self.check("send")?;
         let message = self.message(to, content).map_err(|error| error.during("send"))?;

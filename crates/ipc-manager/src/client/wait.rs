@@ -122,11 +122,11 @@ impl Client {
         let deadline = wanted.timeout.map_or(Deadline::NEVER, Deadline::after);
         let watches = wanted.peer_changes || wanted.gone.is_some();
         if watches {
-            self.connection.directory().watch_peers(true);
+            self.begin_to_watch();
         }
         let waited = self.wait_until(wanted, deadline);
         if watches {
-            self.connection.directory().watch_peers(false);
+            self.end_to_watch();
         }
         match waited {
             Err(error) if error.kind() == ErrorKind::NoSuchBus => Ok(Wait::BusClosed),

@@ -14,6 +14,15 @@ pub use place::Place;
 pub(crate) type HandedBack = Box<dyn std::any::Any + Send + Sync>;
 
 /// The result of every fallible call of this crate.
+///
+/// ```
+/// fn hello() -> ipc_manager::Result<()> {
+///     let bus = ipc_manager::Spawn::builder().protocol("MessageFiles").spawn()?;
+///     bus.connect("a")?.send("a", "hello to myself").map(drop)
+/// }
+/// hello()?;
+/// # Ok::<(), ipc_manager::Error>(())
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 macro_rules! kinds {
@@ -65,7 +74,8 @@ kinds! {
     NoSuchPeer => "no_such_peer",
     /// A live or suspended peer holds the name.
     NameInUse => "name_in_use",
-    /// The peer is registered, but its process is gone, and with it everything that was sent to it.
+    /// The peer is registered, but its process is gone, and with it everything that was sent to it; or it went away
+    /// before it did what was awaited of it.
     PeerGone => "peer_gone",
     /// The peer takes no connections, and has not opened one to us.
     NotListening => "not_listening",
@@ -93,6 +103,10 @@ kinds! {
     Permission => "permission",
     /// The file system or database refused; its words are the source.
     Store => "store",
+    /// A service, or a callback of one, failed; its words are the detail or the source.
+    ServiceError => "service_error",
+    /// A response came that nobody waits for.
+    UnexpectedResponse => "unexpected_response",
 }
 
 impl fmt::Display for ErrorKind {
@@ -102,6 +116,14 @@ impl fmt::Display for ErrorKind {
 }
 
 /// Whether a message whose sending failed may arrive all the same.
+///
+/// ```
+/// use ipc_manager::{Spawn, Stored};
+/// let bus = Spawn::builder().protocol("MessageFiles").spawn()?;
+/// let error = bus.connect("a")?.send("nobody", "x").unwrap_err();
+/// assert_eq!(error.stored(), Some(Stored::No), "it can be sent again without care");
+/// # Ok::<(), ipc_manager::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stored {
     /// It was refused: it will never arrive.
@@ -243,6 +265,13 @@ impl Error {
     #[must_use]
     pub fn at_path(mut self, path: impl Into<PathBuf>) -> Self {
         self.0.place.path.get_or_insert_with(|| path.into());
+        self
+    }
+
+    /// Adds the table of a database, unless one is known.
+    #[must_use]
+    pub fn in_table(mut self, table: &str) -> Self {
+        self.0.place.table.get_or_insert_with(|| table.to_owned());
         self
     }
 

@@ -18,6 +18,7 @@ pub struct Place {
     pub(super) message_id: Option<String>,
     pub(super) path: Option<PathBuf>,
     pub(super) offset: Option<usize>,
+    pub(super) table: Option<String>,
 }
 
 impl Place {
@@ -51,6 +52,12 @@ impl Place {
         self.path.as_deref()
     }
 
+    /// The table of a database that it was about; the row is that of the message or peer.
+    #[must_use]
+    pub fn table(&self) -> Option<&str> {
+        self.table.as_deref()
+    }
+
     /// Byte offset into the text, file or payload.
     #[must_use]
     pub fn offset(&self) -> Option<usize> {
@@ -74,6 +81,9 @@ impl fmt::Display for Place {
             (Some(path), _) => part(f, "path", &Escaped(&path.to_string_lossy()))?,
             (None, Some(route)) => part(f, "route", &Escaped(route))?,
             (None, None) => {}
+        }
+        if let Some(table) = &self.table {
+            part(f, "table", table)?;
         }
         if let Some(peer) = &self.peer {
             part(f, "peer", &Escaped(peer))?;

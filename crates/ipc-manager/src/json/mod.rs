@@ -18,7 +18,9 @@ use serde_json::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 
-pub(crate) use write::{to_wire, write_stamp};
+pub(crate) use read::scan_part;
+pub(crate) use token::is_plain;
+pub(crate) use write::{text_to_wire, to_wire, write_stamp};
 
 /// Checks a received JSON text and makes it safe for serde_json, in one pass.
 ///

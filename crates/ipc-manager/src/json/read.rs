@@ -46,6 +46,21 @@ pub(super) fn scan<'a>(text: &'a [u8], source: Source, limits: &Limits) -> Resul
     scanner.run()
 }
 
+/// Whether a part of a received text is a value that needs no change, so many levels and elements below the whole.
+pub(crate) fn scan_part(part: &[u8], levels: usize, elements: usize, limits: &Limits) -> bool {
+    if let [b'"', inside @ .., b'"'] = part
+        && super::is_plain(inside)
+    {
+        return true;
+    }
+    let limits = Limits {
+        json_depth: limits.json_depth.saturating_sub(levels),
+        json_elements: limits.json_elements.saturating_sub(elements),
+        ..limits.clone()
+    };
+    !part.starts_with(BYTE_ORDER_MARK) && matches!(scan(part, Source::Wire, &limits), Ok(Cow::Borrowed(_)))
+}
+
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Keys of an object that are compared one by one; past it they are hashed.

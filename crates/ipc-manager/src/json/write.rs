@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::ser::{CharEscape, Formatter, Serializer};
 
 use super::read;
+use super::token::is_plain;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 
@@ -36,6 +37,21 @@ pub(crate) fn to_wire<T: Serialize + ?Sized>(value: &T, limits: &Limits, out: &m
     written
 }
 
+/// Appends the JSON text of a text, as [`to_wire`] does.
+///
+/// # Errors
+/// As [`to_wire`].
+pub(crate) fn text_to_wire(text: &str, limits: &Limits, out: &mut String) -> Result<()> {
+    // Nearly all that is not content: nothing to escape, and nothing that could be wrong with it.
+    if text.len() > limits.decoded_bytes || !is_plain(text.as_bytes()) {
+        return to_wire(text, limits, out);
+    }
+    out.push('"');
+    out.push_str(text);
+    out.push('"');
+    Ok(())
+}
+
 fn append<T: Serialize + ?Sized>(value: &T, limits: &Limits, bytes: &mut Vec<u8>, start: usize) -> Result<()> {
     let refused = Cell::new(None);
     let writer = Bounded { bytes, end: start.saturating_add(limits.decoded_bytes), refused: &refused };
@@ -51,6 +67,11 @@ fn append<T: Serialize + ?Sized>(value: &T, limits: &Limits, bytes: &mut Vec<u8>
             None => Error::new(ErrorKind::Serialize, "the value cannot be written as JSON").with_source(error),
         });
     }
+    if let [b'"', inside @ .., b'"'] = &bytes[start..]
+        && is_plain(inside)
+    {
+        return Ok(());
+    }
     // Only a fragment that came in ready-made can still change here: a wide integer in it becomes a string.
     if let Cow::Owned(changed) = read::scan(&bytes[start..], read::Source::Own, limits)? {
         bytes.truncate(start);
@@ -61,8 +82,38 @@ fn append<T: Serialize + ?Sized>(value: &T, limits: &Limits, bytes: &mut Vec<u8>
 
 /// Appends a time stamp with all its digits: 15 of them would round to 10 microseconds, and stamps order messages.
 pub(crate) fn write_stamp(stamp: f64, out: &mut String) {
+    // Below it every whole number of microseconds has a double of its own, and six digits tell it from all others.
+    const EXACT: f64 = 9e9;
+    let micros = (stamp * 1e6).round();
+    if (1.0..EXACT).contains(&stamp) && micros / 1e6 == stamp {
+        // Positive, and far below 64 bits.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let micros = micros as u64;
+        return write_micros(micros, out);
+    }
     let written = if stamp.is_finite() { write!(out, "{stamp:?}") } else { out.write_str("null") };
     debug_assert!(written.is_ok(), "a String takes all text");
+}
+
+/// Appends seconds with the digits behind the point that they have, and one at least.
+fn write_micros(micros: u64, out: &mut String) {
+    let mut digits = [b'0'; 24];
+    let (mut rest, mut at, mut is_behind) = (micros, digits.len(), 0);
+    while rest > 0 || is_behind < 7 {
+        at -= 1;
+        if is_behind == 6 {
+            digits[at] = b'.';
+            at -= 1;
+        }
+        // A digit is below 10.
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        is_behind += 1;
+    }
+    let end = digits.iter().rposition(|digit| *digit != b'0').unwrap_or(at);
+    let end = if digits[end] == b'.' { end + 1 } else { end };
+    debug_assert!(digits[at..=end].is_ascii());
+    out.push_str(std::str::from_utf8(&digits[at..=end]).unwrap_or("0.0"));
 }
 
 #[derive(Clone, Copy)]
@@ -188,6 +239,9 @@ impl Formatter for Wire<'_> {
 }
 
 fn write_ascii<W: ?Sized + io::Write>(writer: &mut W, text: &str) -> io::Result<()> {
+    if text.is_ascii() {
+        return writer.write_all(text.as_bytes());
+    }
     let mut rest = text;
     while let Some(at) = rest.bytes().position(|byte| byte >= 0x80) {
         let (ascii, other) = rest.split_at(at);
@@ -241,4 +295,27 @@ fn plain(scientific: &str) -> String {
         text.push_str(&format!("0.{:0<zeros$}{digits}", ""));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_is_written_as_its_shortest_text() {
+        let mut stamps =
+            vec![0.0, 1.0, 0.5, 1e-6, 1e-7, 0.1 + 0.2, 1_700_000_000.0, 1_700_000_000.123_457, 8_999_999_999.999_999];
+        stamps.extend([-1.5, 9e9, 1e15, 1e16, 1e300, f64::MIN_POSITIVE, 5e-324]);
+        let mut state = 7_u64;
+        for _ in 0..100_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            stamps.push((state >> 12) as f64 / 1e6);
+            stamps.push(1_764_000_000.0 + (state >> 43) as f64 / 1e6);
+        }
+        for stamp in stamps {
+            let mut text = String::from("x");
+            write_stamp(stamp, &mut text);
+            assert_eq!(text, format!("x{stamp:?}"));
+        }
+    }
 }

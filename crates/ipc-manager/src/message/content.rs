@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a message carries: kept as its JSON text, decoded when asked for.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -12,6 +13,12 @@ use serde_json::value::RawValue;
 use crate::error::{Error, ErrorKind, Result};
 use crate::json;
 use crate::limits::Limits;
+
+thread_local! {
+    static ROOM: Cell<String> = const { Cell::new(String::new()) };
+}
+/// Most bytes of room that are kept.
+const MOST_ROOM: usize = 16 << 10;
 
 /// The content of a message: any JSON value but null.
 ///
@@ -65,9 +72,15 @@ impl Content {
     }
 
     pub(crate) fn within<T: Serialize + ?Sized>(value: &T, limits: &Limits) -> Result<Self> {
-        let mut text = String::new();
-        json::to_wire(value, &limits_within(limits), &mut text)?;
-        Self::checked(text.into()).ok_or_else(|| Error::new(ErrorKind::Serialize, "null cannot be sent as a content"))
+        // Room that serves again, so that what is kept has its size at once. A value that encodes others finds none.
+        let mut text = ROOM.with(Cell::take);
+        text.clear();
+        let written = json::to_wire(value, &limits_within(limits), &mut text);
+        let content = written.map(|()| Self::checked(text.as_str().into()));
+        if text.capacity() <= MOST_ROOM {
+            ROOM.set(text);
+        }
+        content?.ok_or_else(|| Error::new(ErrorKind::Serialize, "null cannot be sent as a content"))
     }
 
     /// Takes JSON text that was checked already; `None` if it is null.
@@ -108,7 +121,7 @@ impl Content {
 }
 
 /// The limits of what is within a message: one level belongs to the message around it.
-fn limits_within(limits: &Limits) -> Limits {
+pub(super) fn limits_within(limits: &Limits) -> Limits {
     Limits { json_depth: limits.json_depth.min(Limits::DEFAULT.json_depth).saturating_sub(1), ..limits.clone() }
 }
 

@@ -2,9 +2,12 @@
 //! Message ids.
 
 use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::limits::MESSAGE_ID_BYTES;
+
+mod maker;
 
 /// The id of a message. Made ids are UUIDs of version 7 in upper case, which sort by time; treat all as opaque.
 ///
@@ -23,9 +26,16 @@ impl MessageId {
     /// Makes a fresh id.
     #[must_use]
     pub fn generate() -> Self {
-        let mut text = uuid::Uuid::now_v7().hyphenated().to_string();
-        text.make_ascii_uppercase();
-        Self(text.into())
+        Self::made_at(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+    }
+
+    /// Makes a fresh id at a time since the epoch.
+    pub(super) fn made_at(time: Duration) -> Self {
+        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+        Self(
+            (&*maker::next(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)).hyphenated().encode_upper(&mut text))
+                .into(),
+        )
     }
 
     /// Parses an id to send under: 1 to 64 of the characters `0-9 A-Z a-z _ -`. An id is a file name on some
@@ -47,7 +57,9 @@ impl MessageId {
 
     /// Takes an id that another implementation may have chosen: any text of 1 to 255 bytes without control characters.
     pub(crate) fn foreign(id: &str) -> Option<Self> {
-        (!id.is_empty() && id.len() <= 255 && !id.chars().any(char::is_control)).then(|| Self(id.into()))
+        let is_printable = |id: &str| id.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        let is_allowed = is_printable(id) || !id.chars().any(char::is_control);
+        (!id.is_empty() && id.len() <= 255 && is_allowed).then(|| Self(id.into()))
     }
 
     /// The id as text.

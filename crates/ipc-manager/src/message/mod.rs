@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Messages: the parsed type and its form on the wire.
 
+mod canonical;
 mod content;
 mod handed_back;
 mod id;
@@ -17,6 +18,7 @@ pub(crate) use content::is_truthy;
 pub use id::MessageId;
 pub use origin::Origin;
 pub use stamp::Stamp;
+pub(crate) use wire::Parts;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
@@ -158,8 +160,42 @@ impl Message {
 
     /// The same message with another sender: a client never sends in another's name.
     pub(crate) fn sent_by(mut self, from: &PeerName) -> Self {
-        self.from = from.clone();
+        self.set_sender(from);
         self
+    }
+
+    pub(crate) fn set_sender(&mut self, from: &PeerName) {
+        if self.from != *from {
+            self.from = from.clone();
+        }
+    }
+
+    /// A fresh message of one peer to another.
+    pub(crate) fn between(from: PeerName, to: PeerName, content: Content) -> Self {
+        let stamp = Stamp::now();
+        Self {
+            id: MessageId::made_at(stamp.since_epoch()),
+            stamp,
+            stamp_ord: 0,
+            from,
+            to: Some(to),
+            broadcast: None,
+            content,
+            extra: Map::new(),
+            origin: Origin::Unknown,
+        }
+    }
+
+    /// The same message with a field of a protocol's.
+    pub(crate) fn with_extra(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.extra.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// The same message without a field of a protocol's, and what that was.
+    pub(crate) fn without_extra(mut self, key: &str) -> (Self, Option<Value>) {
+        let value = self.extra.remove(key);
+        (self, value)
     }
 
     pub(crate) fn addressed_to(mut self, to: PeerName) -> Self {

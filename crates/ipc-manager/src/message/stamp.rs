@@ -45,6 +45,11 @@ impl Stamp {
         seconds.is_finite().then_some(Self(seconds))
     }
 
+    /// Time since the epoch; none for a stamp before it.
+    pub(super) fn since_epoch(self) -> std::time::Duration {
+        std::time::Duration::try_from_secs_f64(self.0).unwrap_or_default()
+    }
+
     /// Seconds since the epoch.
     #[must_use]
     pub fn as_seconds(self) -> f64 {

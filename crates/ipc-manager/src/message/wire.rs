@@ -21,23 +21,26 @@ impl Message {
     pub fn to_json(&self, limits: &Limits) -> Result<String> {
         let mut out = String::with_capacity(160 + self.content.as_json().len());
         out.push_str("{\"id\":");
-        json::to_wire(self.id.as_str(), limits, &mut out)?;
+        json::text_to_wire(self.id.as_str(), limits, &mut out)?;
         out.push_str(",\"from\":");
-        json::to_wire(self.from.as_str(), limits, &mut out)?;
+        json::text_to_wire(self.from.as_str(), limits, &mut out)?;
         if let Some(to) = &self.to {
             out.push_str(",\"to\":");
-            json::to_wire(to.as_str(), limits, &mut out)?;
+            json::text_to_wire(to.as_str(), limits, &mut out)?;
         }
         out.push_str(",\"stamp\":");
         json::write_stamp(self.stamp.as_seconds(), &mut out);
         out.push_str(",\"stamp_ord\":");
-        out.push_str(&self.stamp_ord.to_string());
+        match self.stamp_ord {
+            0 => out.push('0'),
+            other => out.push_str(&other.to_string()),
+        }
         if let Some(broadcast) = self.broadcast {
             out.push_str(if broadcast { ",\"broadcast\":1" } else { ",\"broadcast\":0" });
         }
         for (key, value) in &self.extra {
             out.push(',');
-            json::to_wire(key, limits, &mut out)?;
+            json::text_to_wire(key, limits, &mut out)?;
             out.push(':');
             json::to_wire(value, limits, &mut out)?;
         }
@@ -56,6 +59,9 @@ impl Message {
     /// # Errors
     /// [`Corrupt`](ErrorKind::Corrupt) or [`TooLarge`](ErrorKind::TooLarge), saying what is wrong and at which byte.
     pub fn from_json(text: &[u8], limits: &Limits) -> Result<Self> {
+        if let Some(message) = Self::from_canonical(text, limits) {
+            return Ok(message);
+        }
         let text = json::normalise(text, limits)?;
         let fields: Fields<'_> = serde_json::from_str(&text)
             .map_err(|error| Error::new(ErrorKind::Corrupt, "a message must be a JSON object").with_source(error))?;
@@ -79,6 +85,10 @@ struct Fields<'a> {
 impl Fields<'_> {
     fn into_message(self) -> Result<Message> {
         let content = self.content.and_then(|raw| Content::checked(raw.get().into()));
+        self.into_message_with(content)
+    }
+
+    fn into_message_with(self, content: Option<Content>) -> Result<Message> {
         let content = content.ok_or_else(|| corrupt("content", "is missing or null"))?;
         let from = name(self.from, "from")?.ok_or_else(|| corrupt("from", "is missing"))?;
         let to = name(self.to, "to")?;
@@ -98,6 +108,45 @@ impl Fields<'_> {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let stamp_ord = number(self.stamp_ord, "stamp_ord")?.unwrap_or(0.0) as u64;
         Ok(Message { id, stamp, stamp_ord, from, to, broadcast, content, extra: self.extra, origin: Origin::Unknown })
+    }
+}
+
+/// The fields of a message that are stored apart from each other.
+#[derive(Debug)]
+pub(crate) struct Parts<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) from: &'a str,
+    pub(crate) to: &'a str,
+    /// Seconds since the epoch.
+    pub(crate) stamp: f64,
+    pub(crate) stamp_ord: u64,
+    pub(crate) is_broadcast: bool,
+    /// JSON text of any origin.
+    pub(crate) content: &'a [u8],
+    pub(crate) extra: Map<String, Value>,
+}
+
+impl Message {
+    /// Puts a message together out of parts of any origin. The content is checked, but not decoded.
+    ///
+    /// # Errors
+    /// [`Corrupt`](ErrorKind::Corrupt) or [`TooLarge`](ErrorKind::TooLarge), saying what is wrong.
+    pub(crate) fn from_parts(parts: Parts<'_>, limits: &Limits) -> Result<Self> {
+        let content = json::normalise(parts.content, &super::content::limits_within(limits))?;
+        let fields = Fields {
+            id: Some(parts.id.into()),
+            from: Some(parts.from.into()),
+            to: Some(parts.to.into()),
+            stamp: serde_json::Number::from_f64(parts.stamp).map(Value::Number),
+            stamp_ord: Some(parts.stamp_ord.into()),
+            broadcast: Some(parts.is_broadcast.into()),
+            content: None,
+            extra: parts.extra,
+        };
+        if fields.stamp.is_none() {
+            return Err(corrupt("stamp", "is not finite"));
+        }
+        fields.into_message_with(Content::checked(content.as_ref().trim().into()))
     }
 }
 

@@ -29,13 +29,23 @@ pub struct Capabilities {
     /// Whether a message without room waits in the outbox of its sender, where that may not wait itself. Elsewhere it is
     /// refused.
     pub queues: bool,
+    /// Whether peers hold connections to each other, which can be looked at and closed, and which some peers do not let
+    /// others open.
+    pub connections: bool,
     /// What an acknowledged message outlives.
     pub durability: Durability,
+    /// Whether it is on a server that may ask for a user and a password.
+    pub credentials: bool,
     /// How a reader learns of a message.
     pub wait: WaitMechanism,
 }
 
 /// What an acknowledged message outlives.
+///
+/// ```
+/// use ipc_manager::Durability;
+/// assert!(Durability::Process < Durability::Kernel && Durability::Kernel < Durability::Power);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Durability {
@@ -48,6 +58,10 @@ pub enum Durability {
 }
 
 /// How a reader learns of a message.
+///
+/// ```
+/// assert_eq!(ipc_manager::WaitMechanism::Inotify.to_string(), "inotify");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WaitMechanism {
@@ -55,6 +69,8 @@ pub enum WaitMechanism {
     Descriptor,
     /// The kernel tells of changes in a directory; polled where it cannot.
     Inotify,
+    /// Whoever sends rings a socket of the reader's; polled for peers that do not know it.
+    Doorbell,
     /// Only by looking again.
     Polling,
 }
@@ -74,6 +90,7 @@ impl fmt::Display for WaitMechanism {
         f.write_str(match self {
             Self::Descriptor => "descriptor",
             Self::Inotify => "inotify",
+            Self::Doorbell => "doorbell",
             Self::Polling => "polling",
         })
     }

@@ -56,6 +56,12 @@ impl<'a> Envelope<'a> {
         self.payload.into_inner()
     }
 
+    /// The limits on what is sent.
+    #[must_use]
+    pub fn limits(&self) -> &'a Limits {
+        self.limits
+    }
+
     /// The message.
     #[must_use]
     pub fn message(&self) -> &'a Message {
@@ -75,8 +81,7 @@ impl<'a> Envelope<'a> {
     pub fn payload(&self) -> Result<&[u8]> {
         if self.payload.get().is_none() {
             let json = self.message.to_json(self.limits)?;
-            let mut payload = Vec::with_capacity(json.len());
-            self.serializer.encode(&json, &mut payload)?;
+            let payload = self.serializer.pack(json)?;
             if payload.len() > self.limits.encoded_bytes {
                 let (size, limit) = (payload.len(), self.limits.encoded_bytes);
                 let detail = format!("the encoded message has {size} bytes, and the limit is {limit}");

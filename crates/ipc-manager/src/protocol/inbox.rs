@@ -48,6 +48,10 @@ impl Damaged {
 }
 
 /// One batch out of a mailbox: sound messages and damaged ones apart.
+///
+/// ```
+/// assert!(ipc_manager::Inbox::default().is_empty());
+/// ```
 #[derive(Debug, Default)]
 pub struct Inbox {
     pub(crate) messages: Vec<Taken>,

@@ -2,34 +2,56 @@
 //! Protocols: how messages travel. Two traits that implementers write, the list of what is built in, and selection.
 
 mod capabilities;
+mod connections;
+mod credentials;
 mod envelope;
 mod inbox;
+mod peer;
 mod registry;
 mod traits;
+mod wake;
 
 mod atomic_pipe;
+mod beside;
+mod connection_unix;
 mod directory_store;
+mod json_file;
 mod local_memory;
 mod message_files;
+#[cfg(any(feature = "sqlite", feature = "postgresql", feature = "mysql"))]
+mod sql;
 mod unix_socket;
 
 use std::sync::Arc;
 
 pub use capabilities::{Capabilities, Durability, WaitMechanism};
+pub use connections::{ConnectionRecord, Connections};
+pub use credentials::Credentials;
 pub use envelope::Envelope;
 pub use inbox::{Damaged, Inbox};
+pub use peer::{PeerRecord, PeerState};
 pub use registry::Registry;
 pub use traits::{
-    Connection, CreateOptions, Directory, Hold, Leave, Mode, NotViable, OpenOptions, Opened, PeerRecord, PeerState,
-    Protocol, Receipt, Wake, Wanted,
+    Connection, CreateOptions, Directory, Hold, Leave, Mode, NotViable, OpenOptions, Opened, Protocol, Receipt,
 };
+pub use wake::{Wake, Wanted};
 
 /// Every built-in protocol, in the order in which `spawn` tries them.
 fn standard() -> Vec<Arc<dyn Protocol>> {
     vec![
         Arc::new(atomic_pipe::AtomicPipe),
         Arc::new(unix_socket::UnixSocket),
+        Arc::new(connection_unix::ConnectionUnix),
+        #[cfg(feature = "sqlite")]
+        Arc::new(sql::sqlite::Sqlite),
+        #[cfg(feature = "postgresql")]
+        Arc::new(sql::postgresql::POSTGRESQL),
+        #[cfg(feature = "mysql")]
+        Arc::new(sql::mysql::MARIADB),
+        #[cfg(feature = "mysql")]
+        Arc::new(sql::mysql::MYSQL),
         Arc::new(message_files::MessageFiles),
+        Arc::new(json_file::JsonFile),
         Arc::new(local_memory::LocalMemory),
     ]
 }

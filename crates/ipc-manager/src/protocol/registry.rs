@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use super::Protocol;
+use super::{Credentials, Protocol};
 use crate::connection_string::{ConnectionString, ProtocolName};
 use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::serializer::{Serializer, Serializers};
 
-/// The protocols and serializers that a program knows: a plain value, no global.
+/// The protocols and serializers that a program knows, and who it is to servers: a plain value, no global.
 ///
 /// ```
 /// use ipc_manager::Registry;
@@ -21,6 +21,7 @@ use crate::serializer::{Serializer, Serializers};
 pub struct Registry {
     protocols: Vec<Arc<dyn Protocol>>,
     serializers: Serializers,
+    credentials: Credentials,
 }
 
 impl Default for Registry {
@@ -33,7 +34,7 @@ impl Registry {
     /// Everything that is built in.
     #[must_use]
     pub fn standard() -> Self {
-        Self { protocols: super::standard(), serializers: Serializers::standard() }
+        Self { protocols: super::standard(), serializers: Serializers::standard(), credentials: Credentials::none() }
     }
 
     /// Adds a protocol of the caller's, or replaces the one of that name. It is tried after those that are there.
@@ -49,6 +50,19 @@ impl Registry {
     pub fn with_serializers(mut self, serializers: Serializers) -> Self {
         self.serializers = serializers;
         self
+    }
+
+    /// Says who the program is to servers that stores are on.
+    #[must_use]
+    pub fn with_credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = credentials;
+        self
+    }
+
+    /// Who the program is to servers that stores are on.
+    #[must_use]
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
     }
 
     /// The serializers.

@@ -5,11 +5,10 @@
 //! written once, in the client.
 
 use std::fmt;
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use super::{Capabilities, Durability, Envelope, Inbox};
+use super::{Capabilities, Connections, Credentials, Durability, Envelope, Inbox, PeerRecord, Wake, Wanted};
 use crate::connection_string::ProtocolName;
 use crate::error::Result;
 use crate::limits::Limits;
@@ -20,6 +19,15 @@ use crate::serializer::Serializer;
 use crate::stats::Stats;
 
 /// A way for messages to travel. Stateless: one value per kind, shared by all buses of that kind.
+///
+/// `examples/custom_protocol.rs` is one in full.
+///
+/// ```
+/// let registry = ipc_manager::Registry::standard();
+/// let protocol = registry.get("LocalMemory")?;
+/// assert!(protocol.viable().is_ok() && !protocol.capabilities().crosses_processes);
+/// # Ok::<(), ipc_manager::Error>(())
+/// ```
 pub trait Protocol: Send + Sync + fmt::Debug {
     /// Its name in connection strings.
     fn name(&self) -> ProtocolName;
@@ -47,7 +55,7 @@ pub trait Protocol: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// `name_in_use` if another owner is alive; else what the system says, with its place.
-    fn hold(&self, route: &Route, guarded: bool, instead_of: Option<Hold>) -> Result<Hold>;
+    fn hold(&self, route: &Route, credentials: &Credentials, guarded: bool, instead_of: Option<Hold>) -> Result<Hold>;
 
     /// Joins a store under a name. A refused one has changed nothing: not the store, and not the name's holder. Others
     /// see either no such peer or a live one. If the process dies half-way, the name can be taken again.
@@ -60,16 +68,29 @@ pub trait Protocol: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// `no_such_bus`, `permission`, `store`, or `unsupported` where one must join to look.
-    fn observe(&self, route: &Route, serializer: Arc<dyn Serializer>) -> Result<Box<dyn Directory>>;
+    fn observe(
+        &self,
+        route: &Route,
+        credentials: &Credentials,
+        serializer: Arc<dyn Serializer>,
+    ) -> Result<Box<dyn Directory>>;
 
     /// Removes a store with all in it. That it is gone already is fine.
     ///
     /// # Errors
     /// What the system says, with its place.
-    fn destroy(&self, route: &Route) -> Result<()>;
+    fn destroy(&self, route: &Route, credentials: &Credentials) -> Result<()>;
 }
 
 /// One peer on one bus.
+///
+/// ```
+/// use ipc_manager::{Connection, Inbox, Result};
+/// fn first(connection: &mut dyn Connection) -> Result<Inbox> {
+///     let mut inbox = Inbox::default();
+///     connection.collect(1, 1 << 20, &mut inbox).map(|()| inbox)
+/// }
+/// ```
 pub trait Connection: Send + fmt::Debug {
     /// Stores messages in order, adding one receipt for each that is stored, and stops at the first that is not. A
     /// message is seen whole or not at all. If the process dies half-way, those with a receipt are stored, one more may
@@ -118,6 +139,9 @@ pub trait Connection: Send + fmt::Debug {
     /// The store as this peer sees it.
     fn directory(&mut self) -> &mut dyn Directory;
 
+    /// The connections to other peers; `None` where the protocol has none.
+    fn connections(&mut self) -> Option<&mut dyn Connections>;
+
     /// Makes the name unreachable for senders; the mailbox can still be collected. Idempotent. If the process dies
     /// after it, whoever reconnects finds the mailbox.
     ///
@@ -142,6 +166,13 @@ pub trait Connection: Send + fmt::Debug {
 }
 
 /// Who is on a bus.
+///
+/// ```
+/// use ipc_manager::{Directory, Result};
+/// fn unread(directory: &mut dyn Directory) -> Result<u64> {
+///     Ok(directory.peers()?.iter().filter_map(|peer| peer.unread).sum())
+/// }
+/// ```
 pub trait Directory: Send + fmt::Debug {
     /// Every name in the store but one's own, whatever its state, sorted.
     ///
@@ -200,13 +231,26 @@ impl fmt::Display for NotViable {
 impl std::error::Error for NotViable {}
 
 /// How to make a store.
+///
+/// ```
+/// assert!(ipc_manager::CreateOptions::default().route.is_none());
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct CreateOptions {
     /// Where. Without one the protocol makes a fresh, private place.
     pub route: Option<Route>,
+    /// Who one is to the server that it is on, where there is one.
+    pub credentials: Credentials,
 }
 
 /// Ownership of a store; given up when dropped.
+///
+/// ```
+/// let kept = std::sync::Arc::new(());
+/// let hold = ipc_manager::Hold::new(std::sync::Arc::clone(&kept));
+/// drop(hold);
+/// assert_eq!(std::sync::Arc::strong_count(&kept), 1);
+/// ```
 pub struct Hold(
     #[allow(dead_code, reason = "what matters is when it is dropped")] Option<Box<dyn std::any::Any + Send>>,
 );
@@ -232,6 +276,10 @@ impl fmt::Debug for Hold {
 }
 
 /// Whether a name is taken afresh, or one taken before is continued.
+///
+/// ```
+/// assert_ne!(ipc_manager::Mode::Connect, ipc_manager::Mode::Reconnect);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// Take a free name, or that of a dead peer. The mailbox is empty.
@@ -241,6 +289,13 @@ pub enum Mode {
 }
 
 /// How to join a store.
+///
+/// ```
+/// use ipc_manager::{Mode, OpenOptions};
+/// fn is_fresh(options: &OpenOptions) -> bool {
+///     options.mode == Mode::Connect
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct OpenOptions {
     /// The name to join under.
@@ -253,9 +308,19 @@ pub struct OpenOptions {
     pub limits: Limits,
     /// What an acknowledged message must outlive.
     pub durability: Durability,
+    /// Whether others may connect. Always true where the protocol has no connections.
+    pub listen: bool,
+    /// Who one is to the server that the store is on, where there is one.
+    pub credentials: Credentials,
 }
 
 /// A store that was joined.
+///
+/// ```
+/// fn told(opened: &ipc_manager::Opened) -> String {
+///     format!("{} unread messages were discarded", opened.discarded)
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Opened {
     /// The connection.
@@ -295,6 +360,11 @@ impl fmt::Display for Receipt {
 }
 
 /// How a connection is left.
+///
+/// ```
+/// use ipc_manager::Leave;
+/// assert_ne!(Leave::Disconnect, Leave::Suspend { until: None });
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Leave {
     /// For good.
@@ -304,97 +374,4 @@ pub enum Leave {
         /// When waiting for this peer ends.
         until: Option<SystemTime>,
     },
-}
-
-/// What the store says of a peer.
-///
-/// ```
-/// use ipc_manager::{PeerName, PeerRecord, PeerState};
-/// let (name, state) = (PeerName::new("b")?, PeerState::Active);
-/// let record = PeerRecord { name, pid: Some(4711), since: None, state, unread: Some(2) };
-/// assert!(record.state.is_alive());
-/// # Ok::<(), ipc_manager::Error>(())
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-pub struct PeerRecord {
-    /// Its name.
-    pub name: PeerName,
-    /// The process that holds or held the name, if one is on record.
-    pub pid: Option<u32>,
-    /// When that process was put on record, where the protocol can tell. Who started later is not that process.
-    pub since: Option<SystemTime>,
-    /// What it is up to.
-    pub state: PeerState,
-    /// How many messages wait for it, where the protocol can tell.
-    pub unread: Option<u64>,
-}
-
-/// What a peer is up to.
-#[derive(Debug, Clone, Copy, PartialEq)]
-#[non_exhaustive]
-pub enum PeerState {
-    /// Its process lives, or it cannot be known.
-    Active,
-    /// It is registering: there, but no process is on record yet.
-    Starting,
-    /// It is on its way out: no longer reachable, not yet gone.
-    Leaving,
-    /// It left and keeps its mailbox.
-    Suspended {
-        /// When waiting for it ends.
-        until: Option<SystemTime>,
-    },
-    /// Its process is gone.
-    Dead,
-}
-
-impl PeerState {
-    /// Whether a process is behind the name.
-    #[must_use]
-    pub fn is_alive(self) -> bool {
-        matches!(self, Self::Active | Self::Starting | Self::Leaving)
-    }
-
-    /// Whether messages can be sent to it and it counts as a peer: alive and reachable, or suspended.
-    #[must_use]
-    pub fn is_listed(self) -> bool {
-        matches!(self, Self::Active | Self::Starting | Self::Suspended { .. })
-    }
-}
-
-impl fmt::Display for PeerState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Active => "active",
-            Self::Starting => "starting",
-            Self::Leaving => "leaving",
-            Self::Suspended { .. } => "suspended",
-            Self::Dead => "dead",
-        })
-    }
-}
-
-/// What somebody waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wanted {
-    /// Messages in the own mailbox.
-    pub messages: bool,
-    /// Peers that come and go, while they are watched.
-    pub peers: bool,
-}
-
-impl Wanted {
-    /// Messages only.
-    pub const MESSAGES: Self = Self { messages: true, peers: false };
-    /// Peers only.
-    pub const PEERS: Self = Self { messages: false, peers: true };
-}
-
-/// What to poll.
-#[derive(Debug, Clone)]
-pub struct Wake<'a> {
-    /// Descriptors that become readable.
-    pub descriptors: Vec<BorrowedFd<'a>>,
-    /// When to look all the same: slowly where descriptors tell, often where nothing does.
-    pub look_every: Duration,
 }

@@ -53,6 +53,10 @@ impl Serializer for Json {
         Ok(())
     }
 
+    fn pack(&self, json: String) -> Result<Vec<u8>> {
+        Ok(json.into_bytes())
+    }
+
     fn decode<'a>(&self, payload: &'a [u8], limit_bytes: usize) -> Result<Cow<'a, [u8]>> {
         if payload.len() > limit_bytes {
             let detail = format!("the JSON text of {} bytes passes the limit of {limit_bytes}", payload.len());

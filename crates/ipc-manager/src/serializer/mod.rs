@@ -75,6 +75,16 @@ pub trait Serializer: Send + Sync + Debug {
     /// `Serialize` when the text cannot be packed.
     fn encode(&self, json: &str, payload: &mut Vec<u8>) -> Result<()>;
 
+    /// Makes the payload of a text that nobody needs any more. To be written where that saves a copy.
+    ///
+    /// # Errors
+    /// As [`encode`](Serializer::encode).
+    fn pack(&self, json: String) -> Result<Vec<u8>> {
+        let mut payload = Vec::with_capacity(json.len());
+        self.encode(&json, &mut payload)?;
+        Ok(payload)
+    }
+
     /// Gives the JSON text of a payload back, unchecked, and never more than `limit_bytes` of it.
     ///
     /// The payload may come from anyone: what it declares about itself is not believed.

@@ -29,6 +29,11 @@ impl Bell {
         while self.heard.recv(&mut [0]).is_ok() {}
     }
 
+    /// What a signal handler writes to: a byte of anything rings.
+    pub(crate) fn ringing_descriptor(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
+    }
+
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         self.heard.as_fd()
     }

@@ -55,7 +55,7 @@ pub(crate) fn connect_at(dir: BorrowedFd<'_>, path_of_dir: &Path, name: &OsStr) 
 
 /// The address of a name in a directory: through the descriptor where the system can, so that a long path does not
 /// matter and nobody can put another directory in its place.
-fn address(dir: BorrowedFd<'_>, path_of_dir: &Path, name: &OsStr) -> io::Result<SocketAddrUnix> {
+pub(super) fn address(dir: BorrowedFd<'_>, path_of_dir: &Path, name: &OsStr) -> io::Result<SocketAddrUnix> {
     let path = if Path::new("/proc/self/fd").exists() {
         PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd())).join(name)
     } else {

@@ -24,6 +24,11 @@ impl Deadline {
     pub(crate) fn left(self, most: Duration) -> Duration {
         self.0.map_or(most, |end| end.saturating_duration_since(Instant::now()).min(most))
     }
+
+    /// What is left of it; `None` if it never passes.
+    pub(crate) fn remaining(self) -> Option<Duration> {
+        self.0.map(|end| end.saturating_duration_since(Instant::now()))
+    }
 }
 
 /// Waits that grow, for what can only be polled.

@@ -42,6 +42,13 @@ pub(crate) fn stat_at(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<St
     }
 }
 
+/// Whether what is under a name has not changed for so many seconds; no if there is nothing.
+pub(crate) fn is_older(dir: BorrowedFd<'_>, name: &OsStr, seconds: u64) -> bool {
+    let Ok(Some(stat)) = stat_at(dir, name) else { return false };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+    u64::try_from(stat.st_ctime).is_ok_and(|changed| now.saturating_sub(changed) > seconds)
+}
+
 pub(crate) fn is_directory(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::Directory
 }
@@ -115,6 +122,32 @@ fn read_all(file: &OwnedFd, expected: usize, limit: usize) -> io::Result<Vec<u8>
     }
     content.truncate(filled);
     Ok(content)
+}
+
+/// Reads a file that is open from its start. `None` if it is over the limit.
+pub(crate) fn read_from_start(file: &OwnedFd, limit: usize) -> io::Result<Option<Vec<u8>>> {
+    rustix::fs::seek(file, rustix::fs::SeekFrom::Start(0))?;
+    let size = usize::try_from(rustix::fs::fstat(file)?.st_size).unwrap_or(usize::MAX);
+    if size > limit {
+        return Ok(None);
+    }
+    let content = read_all(file, size, limit)?;
+    Ok((content.len() <= limit).then_some(content))
+}
+
+/// Writes a file that is open over what is in it: first the new content, from where it differs, then the new length.
+pub(crate) fn write_in_place(file: &OwnedFd, old: &[u8], content: &[u8]) -> io::Result<()> {
+    const STEP: usize = 4096;
+    let same = old.chunks_exact(STEP).zip(content.chunks_exact(STEP)).take_while(|(a, b)| a == b).count() * STEP;
+    let offset = i64::try_from(same).unwrap_or(0);
+    rustix::fs::seek(file, rustix::fs::SeekFrom::Start(same as u64))?;
+    write_all(file, offset, &content[same..])?;
+    Ok(rustix::fs::ftruncate(file, content.len() as u64)?)
+}
+
+/// Whether there was no room.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
 }
 
 /// Reads a small file of a known layout. `None` if there is none, or if it is no such file.

@@ -4,13 +4,17 @@
 
 pub(crate) mod arrivals;
 pub(crate) mod bell;
+pub(crate) mod children;
 pub(crate) mod datagram;
 mod deadline;
+pub(crate) mod doorbell;
 pub(crate) mod files;
 pub(crate) mod lock;
 pub(crate) mod pipe;
 pub(crate) mod poll;
 pub(crate) mod process;
+pub(crate) mod signals;
+pub(crate) mod stream;
 pub(crate) mod tree;
 pub(crate) mod watch;
 

@@ -90,9 +90,13 @@ pub(crate) fn read(fifo: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option
     }
 }
 
-/// Writes at most [`ATOMIC_BYTES`], all or nothing. A pipe without a reader is `EPIPE`, and never a signal: SIGPIPE is
-/// held off in this thread where the program does not ignore it anyway.
+/// Writes at most [`ATOMIC_BYTES`], all or nothing. A pipe without a reader is `EPIPE`, and never a signal: the kernel is
+/// told so, or, where it does not know that, SIGPIPE is held off in this thread if the program does not ignore it anyway.
 pub(crate) fn write(fifo: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    if let Some(written) = without_signal::write(fifo, bytes) {
+        return written;
+    }
     if is_ignored() {
         return write_now(fifo, bytes);
     }
@@ -104,14 +108,53 @@ pub(crate) fn write(fifo: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn write_now(fifo: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
+    whole(bytes, || rustix::io::write(fifo, bytes))
+}
+
+/// Repeats a write that a signal interrupted.
+fn whole(bytes: &[u8], write: impl Fn() -> rustix::io::Result<usize>) -> io::Result<()> {
     loop {
-        match rustix::io::write(fifo, bytes) {
+        match write() {
             Ok(count) if count == bytes.len() => return Ok(()),
             // So few bytes are never taken in part; pipe(7).
             Ok(_) => return Err(io::ErrorKind::WriteZero.into()),
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// Writing with the word that no signal is wanted, which Linux takes from 6.18 on.
+#[cfg(target_os = "linux")]
+mod without_signal {
+    use std::io::{self, IoSlice};
+    use std::os::fd::BorrowedFd;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use rustix::io::{ReadWriteFlags, pwritev2};
+
+    /// `RWF_NOSIGNAL` of linux/fs.h.
+    const NO_SIGNAL: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x100);
+    /// For what has no position, as a pipe.
+    const NO_POSITION: u64 = u64::MAX;
+
+    /// Whether this kernel is known not to take it.
+    static IS_UNKNOWN: AtomicBool = AtomicBool::new(false);
+
+    /// `None` where the kernel does not take that word; then nothing was written.
+    pub(super) fn write(fifo: BorrowedFd<'_>, bytes: &[u8]) -> Option<io::Result<()>> {
+        if IS_UNKNOWN.load(Ordering::Relaxed) {
+            return None;
+        }
+        let part = [IoSlice::new(bytes)];
+        let written = super::whole(bytes, || pwritev2(fifo, &part, NO_POSITION, NO_SIGNAL));
+        // The last is what a filter of system calls may say; a pipe never does.
+        let refusals = [libc::EOPNOTSUPP, libc::ENOSYS, libc::EINVAL, libc::EPERM];
+        if written.as_ref().is_err_and(|error| error.raw_os_error().is_some_and(|error| refusals.contains(&error))) {
+            IS_UNKNOWN.store(true, Ordering::Relaxed);
+            return None;
+        }
+        Some(written)
     }
 }
 

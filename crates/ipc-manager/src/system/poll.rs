@@ -35,3 +35,15 @@ pub(crate) fn either(readers: &[BorrowedFd<'_>], writers: &[BorrowedFd<'_>], mos
         Err(error) => Err(error.into()),
     }
 }
+
+/// Which of these descriptors are readable, or at their end, right now.
+pub(crate) fn readable_now(descriptors: &[BorrowedFd<'_>]) -> io::Result<Vec<bool>> {
+    let mut polled: Vec<_> = descriptors.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+    loop {
+        match poll(&mut polled, Some(&Timespec::default())) {
+            Ok(_) => return Ok(polled.iter().map(|fd| !fd.revents().is_empty()).collect()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -30,8 +30,63 @@ pub(crate) enum Alive {
     Unknown,
 }
 
+/// The id of this process, without asking the kernel each time.
+#[cfg(target_os = "linux")]
 pub(crate) fn own_pid() -> u32 {
+    match PID_PAGE.get_or_init(PidPage::map) {
+        Some(page) => page.pid(),
+        None => asked_pid(),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn own_pid() -> u32 {
+    asked_pid()
+}
+
+fn asked_pid() -> u32 {
     rustix::process::getpid().as_raw_nonzero().get().unsigned_abs()
+}
+
+/// Memory that the kernel makes zero in a forked child, however it was forked, so that it tells whether what is in it
+/// was written by this process.
+#[cfg(target_os = "linux")]
+struct PidPage(&'static std::sync::atomic::AtomicU32);
+
+#[cfg(target_os = "linux")]
+static PID_PAGE: std::sync::OnceLock<Option<PidPage>> = std::sync::OnceLock::new();
+
+#[cfg(target_os = "linux")]
+impl PidPage {
+    fn map() -> Option<Self> {
+        let size = rustix::param::page_size();
+        let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a fresh private mapping at an address of the kernel's choice touches nothing that is there.
+        let page = unsafe { libc::mmap(std::ptr::null_mut(), size, access, flags, -1, 0) };
+        if page == libc::MAP_FAILED {
+            return None;
+        }
+        // SAFETY: the mapping is that of above, whole.
+        if unsafe { libc::madvise(page, size, libc::MADV_WIPEONFORK) } != 0 {
+            // SAFETY: the same, and nothing refers to it.
+            unsafe { libc::munmap(page, size) };
+            return None;
+        }
+        // SAFETY: it is readable, writable, aligned to a page, zero, and never unmapped.
+        Some(Self(unsafe { std::sync::atomic::AtomicU32::from_ptr(page.cast()) }))
+    }
+
+    fn pid(&self) -> u32 {
+        use std::sync::atomic::Ordering;
+        match self.0.load(Ordering::Relaxed) {
+            0 => {
+                let pid = asked_pid();
+                self.0.store(pid, Ordering::Relaxed);
+                pid
+            }
+            pid => pid,
+        }
+    }
 }
 
 impl Identity {

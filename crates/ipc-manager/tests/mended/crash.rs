@@ -332,7 +332,7 @@ fn a_reap_that_is_killed_is_finished_by_the_next(sandbox: &Sandbox) {
 }
 
 fn a_removal_that_is_killed_is_finished_by_a_shutdown(sandbox: &Sandbox) {
-    at_every_call(sandbox, "unspawn", suspended, |bus| match Spawn::adopt(&bus.info()) {
+    at_every_call(sandbox, "unspawn", suspended, |bus| match Spawn::adopt(bus.info()) {
         Ok(mut adopted) => {
             let audit = adopted.shutdown().unwrap();
             assert_eq!(audit.remaining(), [""; 0], "the dead were waited for");

@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ipc_manager::{
-    Capabilities, ConnectionString, CreateOptions, Directory, Hold, NotViable, OpenOptions, Opened, Protocol,
-    ProtocolName, Registry, Result, Route, Serializer, Spawn,
+    Capabilities, ConnectionString, CreateOptions, Credentials, Directory, Hold, NotViable, OpenOptions, Opened,
+    Protocol, ProtocolName, Registry, Result, Route, Serializer, Spawn,
 };
 use ipc_manager_testkit::{PATIENCE, Sandbox, Suite, Test};
 use rustix::process::Signal;
@@ -49,8 +49,8 @@ impl Protocol for Interrupted {
         self.0.create(options)
     }
 
-    fn hold(&self, route: &Route, guarded: bool, instead_of: Option<Hold>) -> Result<Hold> {
-        self.0.hold(route, guarded, instead_of)
+    fn hold(&self, route: &Route, credentials: &Credentials, guarded: bool, instead_of: Option<Hold>) -> Result<Hold> {
+        self.0.hold(route, credentials, guarded, instead_of)
     }
 
     fn open(&self, route: &Route, options: OpenOptions) -> Result<Opened> {
@@ -66,12 +66,17 @@ impl Protocol for Interrupted {
         opened
     }
 
-    fn observe(&self, route: &Route, serializer: Arc<dyn Serializer>) -> Result<Box<dyn Directory>> {
-        self.0.observe(route, serializer)
+    fn observe(
+        &self,
+        route: &Route,
+        credentials: &Credentials,
+        serializer: Arc<dyn Serializer>,
+    ) -> Result<Box<dyn Directory>> {
+        self.0.observe(route, credentials, serializer)
     }
 
-    fn destroy(&self, route: &Route) -> Result<()> {
-        self.0.destroy(route)
+    fn destroy(&self, route: &Route, credentials: &Credentials) -> Result<()> {
+        self.0.destroy(route, credentials)
     }
 }
 

@@ -22,6 +22,7 @@ pub fn tests() -> Vec<Test> {
         a_senders_order_outlives_a_clock_that_steps_back,
         a_file_that_cannot_be_opened_now_costs_itself_only,
         limits_of_nothing_are_refused,
+        what_passes_a_high_water_mark_would_block,
         a_limit_on_files_refuses_a_message_and_does_not_end_the_program,
     ]
 }
@@ -157,6 +158,33 @@ fn leases_a_file() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+fn what_passes_a_high_water_mark_would_block(sandbox: &Sandbox) {
+    const MOST: usize = 100;
+    for bus in both(sandbox) {
+        let limits = Limits { unread_messages: Some(MOST), ..Limits::DEFAULT };
+        let (mut a, mut free) = (bus.connect("a").unwrap(), bus.connect("free").unwrap());
+        let mut b = Client::builder("b", bus.info()).limits(limits).connect().unwrap();
+        for number in 0..MOST {
+            b.try_send("a", &number).unwrap_or_else(|error| panic!("{number}: {error:?}"));
+        }
+        let error = b.try_send("a", "too many").unwrap_err();
+        assert_eq!((error.kind(), error.stored()), (ErrorKind::WouldBlock, Some(Stored::No)));
+        assert_eq!(error.into_message().unwrap().content(), "too many");
+        let moment = Duration::from_millis(20);
+        assert_eq!(b.send_timeout("a", "too many", moment).unwrap_err().kind(), ErrorKind::Timeout);
+        b.send("free", "another mailbox").unwrap();
+        free.send("a", "it is the sender's own mark").unwrap();
+        assert_eq!(a.get_at_most(2).unwrap().len(), 2);
+        b.send_timeout("a", "there is room", PATIENCE).unwrap();
+        assert_eq!(b.try_send("a", "and no more").unwrap_err().kind(), ErrorKind::WouldBlock);
+        // What was not there at the last look comes with the next.
+        let mut rest = contents(&a.get_messages().unwrap());
+        rest.extend(contents(&a.get_messages().unwrap()));
+        assert_eq!(rest.len(), MOST);
+        assert_eq!(rest.last().unwrap(), "there is room");
+    }
+}
+
 fn limits_of_nothing_are_refused(sandbox: &Sandbox) {
     let nothing: [fn(&mut Limits) -> &mut usize; 6] = [
         |limits| &mut limits.encoded_bytes,
@@ -167,6 +195,9 @@ fn limits_of_nothing_are_refused(sandbox: &Sandbox) {
         |limits| &mut limits.batch_bytes,
     ];
     for bus in both(sandbox) {
+        let limits = Limits { unread_messages: Some(0), ..Limits::DEFAULT };
+        let refused = Client::builder("a", bus.info()).limits(limits).connect();
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Usage);
         for limit in nothing {
             let mut limits = Limits::DEFAULT;
             *limit(&mut limits) = 0;

@@ -16,16 +16,14 @@ impl Engine<'_> {
     pub(super) fn connect(&mut self, request: &Request) -> Outcome {
         let name = request.required_string("name")?;
         let info = self.info_for(request)?;
-        if request.get("user").or(request.get("password")).is_some() {
-            let protocol = info.protocol().short();
-            let message = format!("the protocol {protocol} knows no users and passwords");
-            return Err(Failed::coded(ErrorKind::Unsupported, message));
+        let listen = request.boolean("listen")?.unwrap_or(true);
+        let mut builder = Client::builder(&name, &info).registry(self.registry.clone()).listen(listen);
+        if let Some(user) = request.string("user")? {
+            builder = builder.user(&user);
         }
-        if request.boolean("listen")? == Some(false) {
-            let message = format!("the protocol {} has no peers that do not listen", info.protocol().short());
-            return Err(Failed::coded(ErrorKind::Unsupported, message));
+        if let Some(password) = request.string("password")? {
+            builder = builder.password(&password);
         }
-        let builder = Client::builder(&name, &info).registry(self.registry.clone());
         let client = if request.op == "connect" { builder.connect()? } else { builder.reconnect()? };
         let (name, discarded) = (client.name().to_string(), client.discarded());
         let answer = Answer::new().with("client", &self.keep_client(client)).with("name", &name);

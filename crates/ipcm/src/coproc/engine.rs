@@ -56,6 +56,7 @@ impl<'a> Engine<'a> {
             "wait" => self.wait(request),
             "audit" => self.audit(request),
             "shutdown" | "unspawn" => self.shutdown(request),
+            "request" => self.request(request),
             "fds" => self.descriptors(request),
             // A request is parsed against the table of operations, and a test goes through all of them.
             other => Err(Failed::usage(format!("the op {other:?} is not carried out"))),

@@ -13,6 +13,8 @@ use super::request::{Request, text, truth};
 
 /// Most messages that one `recv` answers with, unless told.
 const MOST: usize = 1_000;
+/// How long a request is waited for, unless told.
+const REQUEST: Duration = Duration::from_secs(10);
 
 impl Engine<'_> {
     pub(super) fn send(&mut self, request: &Request) -> Outcome {
@@ -62,6 +64,15 @@ impl Engine<'_> {
                 _ => continue,
             }
         }
+    }
+
+    /// Asks a service. What else comes meanwhile goes back to the mailbox.
+    pub(super) fn request(&mut self, request: &Request) -> Outcome {
+        let to = request.required_string("to")?;
+        let content = request.required("content")?;
+        let timeout = request.seconds("timeout")?.unwrap_or(REQUEST);
+        let response = self.client(request)?.request(&to, content, Some(timeout))?;
+        Ok(Answer::new().with("response", &response.into_value()?))
     }
 
     pub(super) fn requeue(&mut self, request: &Request) -> Outcome {

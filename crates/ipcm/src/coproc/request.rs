@@ -38,6 +38,7 @@ pub(super) const OPERATIONS: &[(&str, &[&str])] = &[
     ("audit", &["bus"]),
     ("shutdown", &["bus"]),
     ("unspawn", &["bus"]),
+    ("request", &["client", "to", "content", "timeout"]),
     ("fds", &["client"]),
 ];
 

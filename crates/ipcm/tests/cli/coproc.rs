@@ -126,6 +126,22 @@ fn a_whole_message_keeps_what_it_says() {
 }
 
 #[test]
+fn a_peer_that_does_not_listen_is_answered_over_its_own_connection() {
+    let bench = Bench::new();
+    let mut co = coproc(&bench);
+    yes(&mut co, json!({"op": "spawn", "protocol": "ConnectionUnix"}));
+    yes(&mut co, json!({"op": "connect", "name": "server"}));
+    yes(&mut co, json!({"op": "connect", "name": "quiet", "listen": false}));
+    assert_eq!(no(&mut co, json!({"op": "send", "client": "c1", "to": "quiet", "content": 1})), "not_listening");
+    yes(&mut co, json!({"op": "send", "client": "c2", "to": "server", "content": "question"}));
+    let question = yes(&mut co, json!({"op": "recv", "client": "c1", "timeout": 5}));
+    assert_eq!(question["messages"][0]["content"], "question");
+    yes(&mut co, json!({"op": "send", "client": "c1", "to": "quiet", "content": "answer"}));
+    let answer = yes(&mut co, json!({"op": "recv", "client": "c2", "timeout": 5}));
+    assert_eq!(answer["messages"][0]["content"], "answer");
+}
+
+#[test]
 fn refusals_say_why_and_change_nothing() {
     let bench = Bench::new();
     let mut co = coproc(&bench);

@@ -44,6 +44,18 @@ fn counts_a_file() {
 }
 
 #[test]
+fn counts_over_every_mailbox_in_the_kernel() {
+    for protocol in ["AtomicPipe", "UnixSocket", "ConnectionUnix"] {
+        let bench = Bench::new();
+        fs::write(bench.dir().join("text"), "one two\n".repeat(500)).unwrap();
+        let document = document(&bench.ipcm(&["--json", "demo", "text", "-p", protocol]));
+        assert_eq!((&document["protocol"], &document["words"]), (&protocol.into(), &1000.into()));
+        assert_eq!(document["audit"]["balanced"], true, "{document}");
+        assert_eq!(bench.left(), ["text"]);
+    }
+}
+
+#[test]
 fn an_empty_text_is_fine() {
     let bench = Bench::new();
     shows!(bench.ipcm(&["--json", "demo", "/dev/null"]), @r#"

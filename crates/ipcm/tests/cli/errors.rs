@@ -48,9 +48,9 @@ fn usage_is_2() {
     exit 2
     err| ipcm: there is no serializer Pigeon; known are: JSON, JSON::Zstd
     ");
-    shows!(bench.ipcm(&["exec"]), @"
+    shows!(bench.ipcm(&["nonsense"]), @"
     exit 2
-    err| error: unrecognized subcommand 'exec'
+    err| error: unrecognized subcommand 'nonsense'
     err| 
     err| Usage: ipcm [OPTIONS] <COMMAND>
     err| 

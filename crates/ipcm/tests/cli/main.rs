@@ -11,5 +11,7 @@ mod demo;
 mod errors;
 mod guard;
 mod listed;
+mod measured;
 mod readme;
 mod recv;
+mod services;

@@ -11,7 +11,7 @@ use crate::message::Message;
 use crate::name::PeerName;
 use crate::protocol::directory_store::{Seat, Seated, Store};
 use crate::protocol::{
-    Connection, Damaged, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, Receipt, Wake, Wanted,
+    Connection, Connections, Damaged, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, Receipt, Wake, Wanted,
 };
 use crate::stats::Stats;
 use crate::system::pipe;
@@ -146,6 +146,10 @@ impl Connection for AtomicPipeConnection {
         // Whoever sweeps what the dead left sweeps their half messages, too.
         self.stream.drop_orphans(Duration::ZERO);
         self.seat.directory()
+    }
+
+    fn connections(&mut self) -> Option<&mut dyn Connections> {
+        None
     }
 
     fn unlist(&mut self) -> Result<()> {

@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use super::directory_store::{self, Kind, Listing, Store};
 use super::{
-    Capabilities, CreateOptions, Directory, Durability, Hold, NotViable, OpenOptions, Opened, Protocol, WaitMechanism,
+    Capabilities, CreateOptions, Credentials, Directory, Durability, Hold, NotViable, OpenOptions, Opened, Protocol,
+    WaitMechanism,
 };
 use crate::connection_string::ProtocolName;
 use crate::error::Result;
@@ -49,7 +50,9 @@ impl Protocol for AtomicPipe {
             largest_payload: None,
             most_unread: None,
             queues: true,
+            connections: false,
             durability: Durability::Process,
+            credentials: false,
             wait: WaitMechanism::Descriptor,
         }
     }
@@ -65,7 +68,7 @@ impl Protocol for AtomicPipe {
         directory_store::create(KIND, options)
     }
 
-    fn hold(&self, route: &Route, guarded: bool, instead_of: Option<Hold>) -> Result<Hold> {
+    fn hold(&self, route: &Route, _: &Credentials, guarded: bool, instead_of: Option<Hold>) -> Result<Hold> {
         directory_store::hold(KIND, route, guarded, instead_of)
     }
 
@@ -73,12 +76,12 @@ impl Protocol for AtomicPipe {
         connection::open(Store::open(KIND, route)?, options)
     }
 
-    fn observe(&self, route: &Route, serializer: Arc<dyn Serializer>) -> Result<Box<dyn Directory>> {
+    fn observe(&self, route: &Route, _: &Credentials, serializer: Arc<dyn Serializer>) -> Result<Box<dyn Directory>> {
         let store = Arc::new(Store::open(KIND, route)?);
         Ok(Box::new(Listing::new(store, None, serializer)))
     }
 
-    fn destroy(&self, route: &Route) -> Result<()> {
+    fn destroy(&self, route: &Route, _: &Credentials) -> Result<()> {
         directory_store::destroy(KIND, route)
     }
 }

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Claimed, Listing, Sidecar, Store, claim};
 use crate::error::{Error, ErrorKind, Result};
@@ -24,6 +24,9 @@ use crate::system::watch::{Interest, Watch};
 const LOOK_ALL_THE_SAME: Duration = Duration::from_secs(15);
 /// How often to look for the end of the store where the kernel does not tell of it.
 const LOOK_FOR_REMOVAL: Duration = Duration::from_secs(1);
+
+/// For how long a store that was there is taken to be there still.
+const GOOD_FOR: Duration = Duration::from_micros(200);
 
 /// See the module. Holds everything of a connection but the transport.
 #[derive(Debug)]
@@ -46,6 +49,8 @@ pub(in crate::protocol) struct Seat {
     /// Damage that was found while nobody was collecting.
     reports: Inbox,
     is_unlisted: bool,
+    /// When it was last seen to that the store is there.
+    checked: Option<Instant>,
 }
 
 /// What taking a seat gave.
@@ -104,6 +109,7 @@ impl Seat {
             resumed: std::collections::VecDeque::new(),
             reports: Inbox::default(),
             is_unlisted: false,
+            checked: None,
         };
         Ok(Seated { seat, door, stats, discarded })
     }
@@ -190,12 +196,25 @@ impl Seat {
     }
 
     /// Refuses to go on once the store was removed. To be asked when nothing was there.
+    ///
+    /// Who looks again at once is not told anew each time: an answer is good for a moment.
     pub(in crate::protocol) fn check_store(&mut self) -> Result<()> {
+        let now = Instant::now();
+        let is_recent = self.checked.is_some_and(|checked| now.duration_since(checked) < GOOD_FOR);
+        if is_recent && !self.has_rung.get() {
+            return Ok(());
+        }
+        self.checked = Some(now);
         if let Some(watch) = &self.watch {
             watch.take_changed();
         }
         self.has_rung.set(false);
         if self.store.is_gone() && !self.is_unlisted { Err(self.store.removed()) } else { Ok(()) }
+    }
+
+    /// What tells that [`check_store`](Seat::check_store) has something to find; `None` where nothing does.
+    pub(in crate::protocol) fn news_of_store(&self) -> Option<[BorrowedFd<'_>; 2]> {
+        self.watch.as_ref().map(Watch::descriptors)
     }
 
     /// Makes the descriptors quiet once nothing waits in this process any more. That they are readable while something

@@ -14,8 +14,8 @@ use crate::limits::Limits;
 use crate::message::Message;
 use crate::name::PeerName;
 use crate::protocol::{
-    Connection, Damaged, Directory, Envelope, Inbox, Leave, Mode, OpenOptions, Opened, PeerRecord, PeerState, Receipt,
-    Wake, Wanted,
+    Connection, Connections, Damaged, Directory, Envelope, Inbox, Leave, Mode, OpenOptions, Opened, PeerRecord,
+    PeerState, Receipt, Wake, Wanted,
 };
 use crate::serializer::Serializer;
 use crate::stats::Stats;
@@ -126,8 +126,9 @@ impl LocalMemoryConnection {
         crate::message::MessageId::new(envelope.message().id().as_str())?;
         let entry = peers.entries.get_mut(envelope.to()).filter(|entry| !matches!(entry.holder, Holder::Leaving(_)));
         let entry = entry.ok_or_else(|| Error::new(ErrorKind::NoSuchPeer, "no peer of that name is on the bus"))?;
-        if entry.messages.len() >= MOST_UNREAD {
-            let detail = format!("the recipient has {MOST_UNREAD} unread messages, and that is the limit");
+        let most = self.limits.unread_messages.unwrap_or(MOST_UNREAD).min(MOST_UNREAD);
+        if entry.messages.len() >= most {
+            let detail = format!("the recipient has {most} unread messages, and that is the limit");
             return Err(Error::new(ErrorKind::WouldBlock, detail));
         }
         entry.messages.push_back(Waiting { payload: payload.to_vec(), was_put_back: false });
@@ -227,6 +228,10 @@ impl Connection for LocalMemoryConnection {
 
     fn directory(&mut self) -> &mut dyn Directory {
         &mut self.listing
+    }
+
+    fn connections(&mut self) -> Option<&mut dyn Connections> {
+        None
     }
 
     fn unlist(&mut self) -> Result<()> {

@@ -8,7 +8,8 @@ mod store;
 use std::sync::Arc;
 
 use super::{
-    Capabilities, CreateOptions, Directory, Durability, Hold, NotViable, OpenOptions, Opened, Protocol, WaitMechanism,
+    Capabilities, CreateOptions, Credentials, Directory, Durability, Hold, NotViable, OpenOptions, Opened, Protocol,
+    WaitMechanism,
 };
 use crate::connection_string::ProtocolName;
 use crate::error::{Error, ErrorKind, Result};
@@ -39,7 +40,9 @@ impl Protocol for LocalMemory {
             largest_payload: Some(LARGEST),
             most_unread: Some(MOST_UNREAD),
             queues: false,
+            connections: false,
             durability: Durability::Process,
+            credentials: false,
             wait: WaitMechanism::Descriptor,
         }
     }
@@ -58,7 +61,13 @@ impl Protocol for LocalMemory {
         }
     }
 
-    fn hold(&self, route: &Route, _guarded: bool, _instead_of: Option<Hold>) -> Result<Hold> {
+    fn hold(
+        &self,
+        route: &Route,
+        _credentials: &Credentials,
+        _guarded: bool,
+        _instead_of: Option<Hold>,
+    ) -> Result<Hold> {
         // The store ends with the process, whoever owns it.
         store::find(route).map(|_| Hold::none())
     }
@@ -67,11 +76,16 @@ impl Protocol for LocalMemory {
         connection::open(store::find(route)?, options)
     }
 
-    fn observe(&self, route: &Route, serializer: Arc<dyn Serializer>) -> Result<Box<dyn Directory>> {
+    fn observe(
+        &self,
+        route: &Route,
+        _credentials: &Credentials,
+        serializer: Arc<dyn Serializer>,
+    ) -> Result<Box<dyn Directory>> {
         Ok(Box::new(connection::Listing::new(store::find(route)?, None, serializer)?))
     }
 
-    fn destroy(&self, route: &Route) -> Result<()> {
+    fn destroy(&self, route: &Route, _credentials: &Credentials) -> Result<()> {
         store::forget(route);
         Ok(())
     }

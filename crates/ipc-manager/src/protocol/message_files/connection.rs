@@ -14,7 +14,8 @@ use crate::message::Message;
 use crate::name::PeerName;
 use crate::protocol::directory_store::{self, Listing, Sidecar, Store, leaving_name};
 use crate::protocol::{
-    Connection, Damaged, Directory, Envelope, Inbox, Leave, Mode, OpenOptions, Opened, Receipt, Wake, Wanted,
+    Connection, Connections, Damaged, Directory, Envelope, Inbox, Leave, Mode, OpenOptions, Opened, Receipt, Wake,
+    Wanted,
 };
 use crate::serializer::Serializer;
 use crate::stats::Stats;
@@ -62,7 +63,7 @@ struct MessageFilesConnection {
 }
 
 pub(super) fn open(store: Store, options: OpenOptions) -> Result<Opened> {
-    let OpenOptions { name, mode, serializer, limits, durability } = options;
+    let OpenOptions { name, mode, serializer, limits, durability, .. } = options;
     let store = Arc::new(store);
     let claimed =
         directory_store::take(&store, &name, mode, &*serializer, |store, disk| files::make_dir_at(store.dir(), disk))?;
@@ -90,7 +91,7 @@ pub(super) fn open(store: Store, options: OpenOptions) -> Result<Opened> {
     }
     let connection = MessageFilesConnection {
         mailbox,
-        outgoing: Outgoing::new(Arc::clone(&store), durability),
+        outgoing: Outgoing::new(Arc::clone(&store), durability, limits.unread_messages),
         listing: Listing::new(Arc::clone(&store), Some(disk.clone()), Arc::clone(&serializer)),
         store,
         name,
@@ -107,10 +108,6 @@ pub(super) fn open(store: Store, options: OpenOptions) -> Result<Opened> {
         is_unlisted: false,
     };
     Ok(Opened { connection: Box::new(connection), stats, discarded })
-}
-
-fn is_full(error: &std::io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
 }
 
 impl MessageFilesConnection {
@@ -191,7 +188,7 @@ impl MessageFilesConnection {
         for (done, payload) in resumed.payloads.iter().enumerate() {
             match self.mailbox.restore(payload, &*self.serializer) {
                 Ok(()) => {}
-                Err(error) if is_full(&error) => {
+                Err(error) if files::is_full(&error) => {
                     // Readers must be able to empty a full disk. The records make room, and memory keeps the rest.
                     self.store.remove_sidecar(&self.disk, Sidecar::Resume)?;
                     for payload in &resumed.payloads[done..] {
@@ -306,6 +303,10 @@ impl Connection for MessageFilesConnection {
 
     fn directory(&mut self) -> &mut dyn Directory {
         &mut self.listing
+    }
+
+    fn connections(&mut self) -> Option<&mut dyn Connections> {
+        None
     }
 
     fn unlist(&mut self) -> Result<()> {

@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use super::directory_store::{self, Kind, Listing, Store};
 use super::{
-    Capabilities, CreateOptions, Directory, Durability, Hold, NotViable, OpenOptions, Opened, Protocol, WaitMechanism,
+    Capabilities, CreateOptions, Credentials, Directory, Durability, Hold, NotViable, OpenOptions, Opened, Protocol,
+    WaitMechanism,
 };
 use crate::connection_string::ProtocolName;
 use crate::error::Result;
@@ -51,7 +52,9 @@ impl Protocol for MessageFiles {
             largest_payload: None,
             most_unread: None,
             queues: false,
+            connections: false,
             durability: Durability::Power,
+            credentials: false,
             wait: WaitMechanism::Inotify,
         }
     }
@@ -64,7 +67,7 @@ impl Protocol for MessageFiles {
         directory_store::create(KIND, options)
     }
 
-    fn hold(&self, route: &Route, guarded: bool, instead_of: Option<Hold>) -> Result<Hold> {
+    fn hold(&self, route: &Route, _credentials: &Credentials, guarded: bool, instead_of: Option<Hold>) -> Result<Hold> {
         directory_store::hold(KIND, route, guarded, instead_of)
     }
 
@@ -72,12 +75,17 @@ impl Protocol for MessageFiles {
         connection::open(Store::open(KIND, route)?, options)
     }
 
-    fn observe(&self, route: &Route, serializer: Arc<dyn Serializer>) -> Result<Box<dyn Directory>> {
+    fn observe(
+        &self,
+        route: &Route,
+        _credentials: &Credentials,
+        serializer: Arc<dyn Serializer>,
+    ) -> Result<Box<dyn Directory>> {
         let store = Arc::new(Store::open(KIND, route)?);
         Ok(Box::new(Listing::new(store, None, serializer)))
     }
 
-    fn destroy(&self, route: &Route) -> Result<()> {
+    fn destroy(&self, route: &Route, _credentials: &Credentials) -> Result<()> {
         directory_store::destroy(KIND, route)
     }
 }

@@ -11,7 +11,7 @@ use crate::message::Message;
 use crate::name::PeerName;
 use crate::protocol::directory_store::{Origins, Seat, Seated, Store};
 use crate::protocol::{
-    Connection, Damaged, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, Receipt, Wake, Wanted,
+    Connection, Connections, Damaged, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, Receipt, Wake, Wanted,
 };
 use crate::stats::Stats;
 use crate::system::arrivals::{Arrival, Arrivals};
@@ -89,7 +89,12 @@ impl UnixSocketConnection {
     /// Looks whether the store is still there, every other time that nothing was: who polls and reads in turn is told of
     /// its end by the second look.
     fn found_nothing(&mut self) -> Result<()> {
-        if self.is_idle { self.seat.check_store() } else { Ok(self.is_idle = true) }
+        if self.is_idle {
+            self.seat.check_store()
+        } else {
+            self.is_idle = true;
+            Ok(())
+        }
     }
 }
 
@@ -132,6 +137,10 @@ impl Connection for UnixSocketConnection {
             Some(socket) => Wake { descriptors: vec![socket], look_every: TRY_ALL_THE_SAME },
             None => Wake { descriptors: vec![], look_every: TRY_AGAIN },
         }
+    }
+
+    fn connections(&mut self) -> Option<&mut dyn Connections> {
+        None
     }
 
     fn collect(&mut self, most: usize, bytes: usize, inbox: &mut Inbox) -> Result<()> {

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use super::directory_store::{self, Kind, Listing, Store};
 use super::{
-    Capabilities, CreateOptions, Directory, Durability, Hold, NotViable, OpenOptions, Opened, Protocol, WaitMechanism,
+    Capabilities, CreateOptions, Credentials, Directory, Durability, Hold, NotViable, OpenOptions, Opened, Protocol,
+    WaitMechanism,
 };
 use crate::connection_string::ProtocolName;
 use crate::error::Result;
@@ -51,7 +52,9 @@ impl Protocol for UnixSocket {
             largest_payload: Some(outgoing::LARGEST),
             most_unread: Some(queue.unwrap_or(10).saturating_add(1)),
             queues: true,
+            connections: false,
             durability: Durability::Process,
+            credentials: false,
             wait: WaitMechanism::Descriptor,
         }
     }
@@ -68,7 +71,7 @@ impl Protocol for UnixSocket {
         directory_store::create(KIND, options)
     }
 
-    fn hold(&self, route: &Route, guarded: bool, instead_of: Option<Hold>) -> Result<Hold> {
+    fn hold(&self, route: &Route, _: &Credentials, guarded: bool, instead_of: Option<Hold>) -> Result<Hold> {
         directory_store::hold(KIND, route, guarded, instead_of)
     }
 
@@ -76,12 +79,12 @@ impl Protocol for UnixSocket {
         connection::open(Store::open(KIND, route)?, options)
     }
 
-    fn observe(&self, route: &Route, serializer: Arc<dyn Serializer>) -> Result<Box<dyn Directory>> {
+    fn observe(&self, route: &Route, _: &Credentials, serializer: Arc<dyn Serializer>) -> Result<Box<dyn Directory>> {
         let store = Arc::new(Store::open(KIND, route)?);
         Ok(Box::new(Listing::new(store, None, serializer)))
     }
 
-    fn destroy(&self, route: &Route) -> Result<()> {
+    fn destroy(&self, route: &Route, _: &Credentials) -> Result<()> {
         directory_store::destroy(KIND, route)
     }
 }

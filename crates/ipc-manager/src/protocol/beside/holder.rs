@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Who holds a name in a store that knows pids only: what we add to the pid, and what follows from both.
+
+use std::ffi::{OsStr, OsString};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::PeerState;
+use crate::system::doorbell::Porch;
+use crate::system::process::{self, Alive, Identity};
+
+/// The process that holds a name, as it stands in the store in a place that the reference implementation ignores.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::protocol) struct Holder {
+    #[serde(flatten)]
+    pub(in crate::protocol) identity: Identity,
+    /// The user that it runs as.
+    #[serde(default)]
+    uid: u32,
+    /// The name of its doorbell, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bell: Option<String>,
+    /// It is on its way out: unreachable, its mailbox not yet empty.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    leaving: bool,
+}
+
+/// What the store says of a name, in the reference implementation's terms and ours.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(in crate::protocol) struct Standing {
+    /// Whether the reference implementation takes it for registered.
+    pub(in crate::protocol) is_active: bool,
+    pub(in crate::protocol) pid: Option<u32>,
+    /// When it was registered.
+    pub(in crate::protocol) since: Option<SystemTime>,
+    pub(in crate::protocol) until: Option<SystemTime>,
+    pub(in crate::protocol) holder: Option<Holder>,
+}
+
+impl Holder {
+    /// This process, with its doorbell.
+    pub(in crate::protocol) fn own(bell: Option<&OsStr>) -> Self {
+        let bell = bell.and_then(OsStr::to_str).map(str::to_owned);
+        Self { identity: Identity::own(), uid: own_uid(), bell, leaving: false }
+    }
+
+    pub(in crate::protocol) fn leaving(&self) -> Self {
+        Self { leaving: true, ..self.clone() }
+    }
+
+    pub(in crate::protocol) fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    pub(in crate::protocol) fn to_json(&self) -> String {
+        // Numbers and strings only, so this cannot fail.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// The name of its doorbell. Only one that can be a bell: a store may hold anything.
+    pub(in crate::protocol) fn bell(&self) -> Option<OsString> {
+        let name = OsString::from(self.bell.as_deref()?);
+        let is_harmless = name.len() < 80 && !name.as_encoded_bytes().contains(&b'/');
+        (is_harmless && Porch::is_bell(&name)).then_some(name)
+    }
+
+    /// Whether its process is there; unknown counts as alive.
+    pub(in crate::protocol) fn is_alive(&self, porch: Option<&Porch>) -> bool {
+        match self.identity.alive() {
+            // The process may have become another program, which took the bell with it.
+            Alive::Yes => !matches!((porch, self.bell()), (Some(porch), Some(bell)) if porch.is_deserted(&bell)),
+            Alive::No => false,
+            // In another pid namespace the bell knows.
+            Alive::Unknown => match (porch, self.bell()) {
+                (Some(porch), Some(bell)) => porch.is_answered(&bell) != Some(false),
+                _ => true,
+            },
+        }
+    }
+}
+
+impl Standing {
+    /// The holder, if it is the one that the rest of the record is about: a peer of the reference implementation that
+    /// took the name since does not know of this field.
+    pub(in crate::protocol) fn holder(&self) -> Option<&Holder> {
+        self.holder.as_ref().filter(|holder| match self.is_active {
+            true => !holder.leaving && self.pid == Some(holder.identity.pid),
+            false => holder.leaving && self.pid.is_none(),
+        })
+    }
+
+    /// What the holder of the name is up to; `None` if nobody has it.
+    pub(in crate::protocol) fn state(&self, porch: Option<&Porch>) -> Option<PeerState> {
+        let dead_or = |is_alive: bool, state| Some(if is_alive { state } else { PeerState::Dead });
+        match (self.is_active, self.pid, self.holder()) {
+            (false, _, Some(holder)) => dead_or(holder.is_alive(porch), PeerState::Leaving),
+            (false, _, None) => None,
+            (true, None, _) => Some(PeerState::Suspended { until: self.until }),
+            (true, Some(_), Some(holder)) => dead_or(holder.is_alive(porch), PeerState::Active),
+            (true, Some(pid), None) => dead_or(process::pid_is_alive(pid), PeerState::Active),
+        }
+    }
+
+    /// The process that holds or held the name.
+    pub(in crate::protocol) fn pid(&self) -> Option<u32> {
+        self.holder().map(|holder| holder.identity.pid).or(self.pid.filter(|_| self.is_active))
+    }
+
+    /// Whether a peer is behind it that does not ring the bells of this user: it knows none, or they hang elsewhere.
+    pub(in crate::protocol) fn is_foreign(&self) -> bool {
+        let rings = |holder: &Holder| {
+            holder.bell.is_some() && holder.uid == own_uid() && holder.identity.alive() != Alive::Unknown
+        };
+        self.is_active && self.pid.is_some() && !self.holder().is_some_and(rings)
+    }
+}
+
+fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// Seconds since the epoch as a point in time; `None` for what cannot be one.
+pub(in crate::protocol) fn time(seconds: f64) -> Option<SystemTime> {
+    let since = std::time::Duration::try_from_secs_f64(seconds).ok()?;
+    SystemTime::UNIX_EPOCH.checked_add(since)
+}
+
+/// A point in time as seconds since the epoch.
+pub(in crate::protocol) fn seconds(time: SystemTime) -> f64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn standing(is_active: bool, pid: Option<u32>, holder: Option<Holder>) -> Standing {
+        Standing { is_active, pid, holder, ..Standing::default() }
+    }
+
+    #[test]
+    fn what_a_record_says() {
+        let own = Holder::own(Some(OsStr::new("bell-1")));
+        let pid = own.identity.pid;
+        let ended = Holder {
+            identity: serde_json::from_str(r#"{"boot":"x","pid_ns":0,"pid":1,"start":1}"#).unwrap(),
+            ..own.clone()
+        };
+        let state = |standing: Standing| standing.state(None);
+        assert_eq!(state(standing(true, Some(pid), Some(own.clone()))), Some(PeerState::Active));
+        assert_eq!(state(standing(true, Some(pid), None)), Some(PeerState::Active));
+        assert_eq!(state(standing(true, Some(1), Some(ended.clone()))), Some(PeerState::Dead));
+        assert_eq!(state(standing(true, Some(u32::MAX), None)), Some(PeerState::Dead));
+        assert_eq!(state(standing(true, None, None)), Some(PeerState::Suspended { until: None }));
+        assert_eq!(state(standing(false, None, None)), None);
+        assert_eq!(state(standing(false, None, Some(own.leaving()))), Some(PeerState::Leaving));
+        assert_eq!(state(standing(false, None, Some(ended.leaving()))), Some(PeerState::Dead));
+        // A peer that does not know of the field took the name, or left, and did not touch it.
+        assert_eq!(state(standing(true, Some(pid), Some(ended.clone()))), Some(PeerState::Active));
+        assert_eq!(state(standing(false, None, Some(ended))), None);
+        assert!(standing(true, Some(pid), None).is_foreign());
+        assert!(!standing(true, Some(pid), Some(own)).is_foreign());
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let holder = Holder::own(Some(OsStr::new("bell-1")));
+        assert_eq!(Holder::parse(&holder.to_json()), Some(holder.clone()));
+        assert_eq!(Holder::parse(&holder.leaving().to_json()), Some(holder.leaving()));
+        assert!(Holder::parse("{}").is_none() && Holder::parse("nonsense").is_none());
+        let elsewhere = Holder::own(Some(OsStr::new("bell-/../../x")));
+        assert_eq!(elsewhere.bell(), None);
+    }
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! JSONFile: the whole bus in one JSON file under a lock. Easy to look at; every operation reads and writes all of it,
+//! so it is for small buses. The format is in `docs/formats.md`, "JSONFile".
+
+mod connection;
+mod file;
+mod listing;
+mod scan;
+mod state;
+
+use std::sync::Arc;
+
+use super::beside::{Beside, FileKind, FileStore};
+use super::{
+    Capabilities, CreateOptions, Credentials, Directory, Durability, Hold, NotViable, OpenOptions, Opened, Protocol,
+    WaitMechanism,
+};
+use crate::connection_string::ProtocolName;
+use crate::error::{Error, ErrorKind, Result};
+use crate::route::Route;
+use crate::serializer::Serializer;
+use file::StateFile;
+use listing::Listing;
+
+const NAME: &str = "JSONFile";
+
+const KIND: FileKind = FileKind {
+    protocol: NAME,
+    file: "bus.json",
+    with_it: &[],
+    is_in_use: |route| {
+        let peers =
+            StateFile::open(route, Beside::of_file(route), false).and_then(|file| Listing::new(file, None).peers());
+        peers.map_or(true, |peers| peers.iter().any(|peer| peer.state.is_alive()))
+    },
+};
+
+/// The protocol; see the module.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct JsonFile;
+
+impl Protocol for JsonFile {
+    fn name(&self) -> ProtocolName {
+        ProtocolName::new(NAME)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            automatic: false,
+            crosses_processes: true,
+            suspend: true,
+            observable: true,
+            largest_payload: None,
+            most_unread: None,
+            queues: false,
+            connections: false,
+            durability: Durability::Power,
+            credentials: false,
+            wait: WaitMechanism::Doorbell,
+        }
+    }
+
+    fn viable(&self) -> Result<(), NotViable> {
+        let temporary = std::env::temp_dir();
+        rustix::fs::access(&temporary, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).map_err(|error| {
+            NotViable(format!("the temporary directory {} cannot be written to: {error}", temporary.display()))
+        })
+    }
+
+    fn create(&self, options: &CreateOptions) -> Result<Route> {
+        let empty = state::EMPTY.as_bytes();
+        let Some(route) = &options.route else {
+            return FileStore::make_temporary(KIND, empty).map(|store| store.route().clone());
+        };
+        if !FileStore::at(KIND, route).make_if_missing(empty)? {
+            let file = StateFile::open(route, Beside::of_file(route), false)?;
+            // Whatever is in the file would be written over.
+            let checked = file.change(|state| {
+                Ok(if state.text() == state::EMPTY { file::Change::Some(()) } else { file::Change::None(()) })
+            });
+            checked.map_err(|error| match error.kind() {
+                ErrorKind::Corrupt => {
+                    let detail = "the file holds something else than a bus; use an empty or a new one";
+                    file.place(Error::new(ErrorKind::NameInUse, detail)).with_source(error)
+                }
+                _ => error,
+            })?;
+        }
+        Ok(route.clone())
+    }
+
+    fn hold(&self, route: &Route, _: &Credentials, guarded: bool, instead_of: Option<Hold>) -> Result<Hold> {
+        FileStore::at(KIND, route).hold(guarded, instead_of)
+    }
+
+    fn open(&self, route: &Route, options: OpenOptions) -> Result<Opened> {
+        let is_lasting = options.durability == Durability::Power;
+        super::beside::check_file(NAME, route)?;
+        connection::open(StateFile::open(route, Beside::made_for_file(route), is_lasting)?, options)
+    }
+
+    fn observe(&self, route: &Route, _: &Credentials, _: Arc<dyn Serializer>) -> Result<Box<dyn Directory>> {
+        Ok(Box::new(Listing::new(StateFile::open(route, Beside::of_file(route), false)?, None)))
+    }
+
+    fn destroy(&self, route: &Route, _: &Credentials) -> Result<()> {
+        // The file is the bus and nothing else, whoever made it. One that is no bus stays.
+        if let Ok(file) = StateFile::open(route, Beside::of_file(route), false) {
+            file.read()?;
+        }
+        FileStore::at(KIND, route).remove()
+    }
+}

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One's own mailbox: taking messages out of it in one transaction, and putting them back in front.
+
+use super::dialect::Taking;
+use super::message_row::{Decoded, Inbound, Outbound};
+use super::schema::{DAMAGED, MESSAGES};
+use super::store::{Store, Tx};
+use super::value::{Failure, Param};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
+use crate::message::Message;
+use crate::name::PeerName;
+use crate::protocol::beside::seconds;
+use crate::protocol::{Damaged, Inbox};
+use crate::serializer::Serializer;
+
+/// Most ids in one statement.
+const IDS: usize = 256;
+
+/// What one look at the mailbox showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Look {
+    pub(super) has_message: bool,
+    /// Whether the peer is still registered.
+    pub(super) is_registered: bool,
+}
+
+/// Looks whether a message waits, without taking it.
+pub(super) fn look(store: &mut Store, own: &PeerName) -> Result<Look> {
+    let name = Param::Text(own.as_str());
+    let rows = store.query("the mailbox cannot be read", |texts| &texts.look, &[name, name])?;
+    let mut row = rows.into_iter().next().unwrap_or_else(|| super::value::Row::new(vec![]));
+    let (waits, registered) = (row.next(), row.next());
+    Ok(Look { has_message: !waits.is_null(), is_registered: registered.as_integer() != Some(0) })
+}
+
+/// Messages of which it is not known whether they were taken: the connection was lost as they were.
+pub(super) struct InDoubt {
+    /// One of them; all or none were taken.
+    id: String,
+    found: Vec<Found>,
+}
+
+impl std::fmt::Debug for InDoubt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "InDoubt({} messages)", self.found.len())
+    }
+}
+
+/// What a row is: a message, or something that is none, with the reason.
+enum Found {
+    Sound(Decoded),
+    Damaged(Error, Inbound),
+}
+
+/// Takes at most so many messages, and so many bytes where that leaves at least one, out of the mailbox. Damaged ones
+/// are moved to a table of their own. If the process dies half-way, the transaction is undone and nothing was taken.
+/// Returns whether more may be left.
+pub(super) fn take(
+    store: &mut Store,
+    own: &PeerName,
+    most: usize,
+    bytes: usize,
+    limits: &Limits,
+    inbox: &mut Inbox,
+    in_doubt: &mut Option<InDoubt>,
+) -> Result<bool> {
+    if most == 0 {
+        return Ok(true);
+    }
+    resolve(store, in_doubt, inbox)?;
+    let serializer = std::sync::Arc::clone(&store.serializer);
+    let mut last = None;
+    let taken = store.transaction("messages cannot be taken", |tx| {
+        let most = how_many(tx, own, most, bytes)?;
+        let rows = take_within(tx, own, most)?;
+        let is_left = i64::try_from(rows.len()).is_ok_and(|count| count >= most);
+        let mut found: Vec<Found> =
+            rows.into_iter().map(|row| judge(row, own, &*serializer, limits, tx.dialect.lowers_ids())).collect();
+        for one in &mut found {
+            if let Found::Damaged(error, row) = one {
+                keep_damaged(tx, error, row)?;
+            }
+        }
+        last = Some(found);
+        Ok(Ok(is_left))
+    });
+    let found = last.unwrap_or_default();
+    let is_left = match taken {
+        Ok(is_left) => is_left,
+        Err(error) => {
+            if store.is_in_doubt()
+                && let Some(first) = found.first()
+            {
+                *in_doubt = Some(InDoubt { id: first.id().to_owned(), found });
+            }
+            return Err(error);
+        }
+    };
+    hand_out(store, found, inbox);
+    Ok(is_left)
+}
+
+/// Finds out whether messages were taken when the connection was lost, and hands them out if they were. Whoever is just
+/// taking them is waited for.
+fn resolve(store: &mut Store, in_doubt: &mut Option<InDoubt>, inbox: &mut Inbox) -> Result<()> {
+    if let Some(doubtful) = &in_doubt {
+        let params = [Param::Text(&doubtful.id)];
+        let there = store.query("the mailbox cannot be read", |texts| &texts.message_locked, &params)?;
+        let doubtful = in_doubt.take().filter(|_| there.is_empty());
+        hand_out(store, doubtful.map(|doubtful| doubtful.found).unwrap_or_default(), inbox);
+    }
+    Ok(())
+}
+
+fn hand_out(store: &Store, found: Vec<Found>, inbox: &mut Inbox) {
+    for one in found {
+        match one {
+            Found::Sound(Decoded { message, counts: true }) => inbox.accept(message),
+            Found::Sound(Decoded { message, counts: false }) => inbox.accept_again(message),
+            Found::Damaged(error, row) => {
+                let error = store.place(error).in_table(MESSAGES).about_message(&row.id);
+                let damaged = Damaged::new(error);
+                inbox.set_aside(match store.schema.damaged {
+                    true => damaged.kept_at(format!("{DAMAGED}/{}", row.id)),
+                    false => damaged,
+                });
+            }
+        }
+    }
+}
+
+impl Found {
+    fn id(&self) -> &str {
+        match self {
+            Self::Sound(decoded) => decoded.message.id().as_str(),
+            Self::Damaged(_, row) => &row.id,
+        }
+    }
+}
+
+/// How many messages fit: one always does.
+fn how_many(tx: &mut Tx<'_>, own: &PeerName, most: usize, bytes: usize) -> std::result::Result<i64, Failure> {
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    if most <= 1 || bytes == usize::MAX {
+        return Ok(most);
+    }
+    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+    let params = [Param::Text(own.as_str()), Param::Integer(most), Param::Integer(bytes)];
+    let fit = tx.driver.query(&tx.texts.fit, &params)?.into_iter().next().and_then(|mut row| row.next().as_integer());
+    Ok(fit.unwrap_or(1).max(1))
+}
+
+/// Takes the oldest rows, in order.
+fn take_within(tx: &mut Tx<'_>, own: &PeerName, most: i64) -> std::result::Result<Vec<Inbound>, Failure> {
+    let params = [Param::Text(own.as_str()), Param::Integer(most)];
+    let mut rows: Vec<Inbound> = tx.driver.query(&tx.texts.take, &params)?.into_iter().map(Inbound::of).collect();
+    if tx.dialect.taking() == Taking::LockThenDelete {
+        let mut left = &rows[..];
+        while !left.is_empty() {
+            let count = left.len().min(IDS);
+            let count = if count.is_power_of_two() { count } else { count.next_power_of_two() / 2 };
+            let ids: Vec<_> = left[..count].iter().map(|row| Param::Text(&row.id)).collect();
+            tx.driver.execute(&tx.texts.delete(count), &ids)?;
+            left = &left[count..];
+        }
+    }
+    if tx.schema.taken {
+        let now = Param::Seconds(seconds(std::time::SystemTime::now()));
+        for part in rows.chunks(IDS) {
+            let params: Vec<_> = part.iter().flat_map(|row| [Param::Text(&row.id), now]).collect();
+            tx.driver.execute(&tx.texts.note_taken(part.len()), &params)?;
+        }
+    }
+    // What is given back by a deletion has no order.
+    if tx.schema.sequence {
+        rows.sort_by_key(|row| row.sequence);
+    } else {
+        rows.sort_by(|a, b| a.stamp().total_cmp(&b.stamp()));
+    }
+    Ok(rows)
+}
+
+fn judge(row: Inbound, own: &PeerName, serializer: &dyn Serializer, limits: &Limits, lowers_ids: bool) -> Found {
+    match row.decode(serializer, limits, lowers_ids) {
+        Ok(decoded) if decoded.message.to() == Some(own) => Found::Sound(decoded),
+        Ok(_) => Found::Damaged(Error::new(ErrorKind::Corrupt, "the message is addressed to somebody else"), row),
+        Err(error) => Found::Damaged(error, row),
+    }
+}
+
+fn keep_damaged(tx: &mut Tx<'_>, error: &Error, row: &mut Inbound) -> std::result::Result<(), Failure> {
+    if !tx.schema.damaged {
+        return Ok(());
+    }
+    let id = row.id.clone();
+    let kept = std::mem::replace(row, Inbound::of(super::value::Row::new(vec![])));
+    let (_, to, from, stamp, content, broadcast) = kept.into_kept();
+    row.id = id;
+    let reason = error.to_string();
+    let params = [
+        Param::Text(&row.id),
+        Param::Text(&to),
+        Param::Text(&from),
+        Param::Text(&stamp),
+        Param::Bytes(&content),
+        Param::Text(&broadcast),
+        Param::Text(&reason),
+        Param::Seconds(seconds(std::time::SystemTime::now())),
+    ];
+    tx.driver.execute(&tx.texts.keep_damaged, &params).map(drop)
+}
+
+/// Puts messages back as they are, in front of all that wait, in one transaction.
+pub(super) fn put_back(store: &mut Store, own: &PeerName, messages: &[Message], limits: &Limits) -> Result<()> {
+    let mut rows = Vec::with_capacity(messages.len());
+    for message in messages {
+        let row = Outbound::put_back(store, message, own.as_str(), limits);
+        rows.push(row.map_err(|error| store.place(error.about_message(message.id().as_str())))?);
+    }
+    store.transaction("messages cannot be put back", |tx| {
+        let front = tx.driver.query(&tx.texts.front, &[Param::Text(own.as_str())])?;
+        let front = front.into_iter().next().and_then(|mut row| row.next().as_integer());
+        let count = i64::try_from(rows.len()).unwrap_or(i64::MAX);
+        for (at, row) in (0_i64..).zip(&rows) {
+            // The sender may be gone for good, and a row needs one where the database keeps the references.
+            tx.driver.execute(&tx.texts.insert_sender, &[Param::Text(row.from)])?;
+            let mut params = Vec::with_capacity(8);
+            let number = front.filter(|_| tx.schema.sequence).map(|front| front.saturating_sub(count - at));
+            match number {
+                Some(number) => {
+                    params.push(Param::Integer(number));
+                    row.push_to(&mut params, tx.schema.more);
+                    tx.driver.execute(&tx.texts.put_in_front, &params)?;
+                }
+                None => {
+                    row.push_to(&mut params, tx.schema.more);
+                    tx.driver.execute(&tx.texts.insert(1), &params)?;
+                }
+            }
+        }
+        Ok(Ok(()))
+    })
+}

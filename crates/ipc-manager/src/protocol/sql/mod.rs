@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Buses in databases: one engine, and for each database its texts, its driver and its routes. The tables are those of
+//! the reference implementation; see `docs/formats.md`, "SQL stores".
+
+#[cfg(any(feature = "postgresql", feature = "mysql"))]
+mod address;
+mod connection;
+mod dialect;
+mod listing;
+mod mailbox;
+mod message_row;
+mod names;
+mod outgoing;
+#[cfg(any(feature = "postgresql", feature = "mysql"))]
+mod private;
+mod schema;
+#[cfg(any(feature = "postgresql", feature = "mysql"))]
+mod secret;
+#[cfg(any(feature = "postgresql", feature = "mysql"))]
+mod server;
+mod statements;
+mod store;
+mod value;
+
+#[cfg(feature = "mysql")]
+pub(super) mod mysql;
+#[cfg(feature = "postgresql")]
+pub(super) mod postgresql;
+#[cfg(feature = "sqlite")]
+pub(super) mod sqlite;

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A connection to a MariaDB or MySQL server: opened when it is needed, and again when it was lost.
+
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use mysql::prelude::Queryable;
+use mysql::{Conn, OptsBuilder, Params, Value as MysqlValue};
+
+use crate::protocol::Credentials;
+use crate::protocol::sql::address::{Address, Host};
+use crate::protocol::sql::dialect::Driver;
+use crate::protocol::sql::secret;
+use crate::protocol::sql::value::{Failure, Param, Row, Trouble, Value};
+
+/// How long a server may take to let a client in, and to answer.
+const CONNECTING: Duration = Duration::from_secs(10);
+const ANSWERING: Duration = Duration::from_secs(60);
+/// Most statements that are kept prepared.
+const STATEMENTS: usize = 64;
+/// Where sockets are on Debian, on Red Hat and elsewhere.
+const SOCKETS: [&str; 4] =
+    ["/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock", "/var/run/mysqld/mysqld.sock", "/tmp/mysql.sock"];
+
+/// What every session begins with: statements see what was committed before them; nothing is cut to fit; waits for locks
+/// are bounded.
+const SETTINGS: [&str; 4] = [
+    "SET NAMES utf8mb4",
+    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
+    "SET SESSION innodb_lock_wait_timeout = 20",
+];
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct MysqlDriver {
+    options: OptsBuilder,
+    session: Option<Conn>,
+    /// A transaction was begun on the session that was open then.
+    is_within: bool,
+}
+
+impl MysqlDriver {
+    pub(super) fn open(address: Address, credentials: &Credentials) -> Result<Self, Failure> {
+        let (file_user, file_password) = secret::mysql_client();
+        let given = credentials.user().map(str::to_owned).or(address.user);
+        let user = given.or(file_user).or_else(secret::login_name);
+        let password = credentials.password().map(str::to_owned).or(file_password);
+        let mut options = OptsBuilder::new()
+            .user(user)
+            .pass(password)
+            .db_name(Some(address.database))
+            .tcp_connect_timeout(Some(CONNECTING))
+            .read_timeout(Some(ANSWERING))
+            .write_timeout(Some(ANSWERING))
+            .stmt_cache_size(Some(STATEMENTS))
+            .prefer_socket(false)
+            .init(SETTINGS.map(str::to_owned).to_vec());
+        options = match address.host {
+            Host::Socket(path) => options.socket(path.to_str().map(str::to_owned)),
+            Host::Default => {
+                let there = SOCKETS.iter().find(|path| std::path::Path::new(path).exists());
+                options.socket(Some((*there.unwrap_or(&SOCKETS[0])).to_owned()))
+            }
+            Host::Name(name) => options.ip_or_hostname(Some(name)).tcp_port(address.port.unwrap_or(3306)),
+        };
+        let mut driver = Self { options, session: None, is_within: false };
+        driver.session()?;
+        Ok(driver)
+    }
+
+    /// The session, opened anew if there is none.
+    fn session(&mut self) -> Result<&mut Conn, Failure> {
+        if self.session.is_none() {
+            if self.is_within {
+                return Err(Failure::new(Trouble::Lost, "the transaction was lost"));
+            }
+            let opened = Conn::new(self.options.clone()).map_err(|error| {
+                let failure = failure(error);
+                match failure.trouble {
+                    Trouble::Lost => Failure { trouble: Trouble::Unreachable, ..failure },
+                    _ => failure,
+                }
+            });
+            self.session = Some(opened?);
+        }
+        self.session.as_mut().ok_or_else(|| Failure::new(Trouble::Lost, "there is no session"))
+    }
+
+    /// Gives up a session that was lost.
+    fn noted<T>(&mut self, done: Result<T, Failure>) -> Result<T, Failure> {
+        if done.as_ref().is_err_and(|failure| failure.trouble == Trouble::Lost) {
+            self.session = None;
+        }
+        done
+    }
+
+    fn simple(&mut self, sql: &str) -> Result<(), Failure> {
+        let done = self.session().and_then(|session| session.query_drop(sql).map_err(failure));
+        self.noted(done)
+    }
+}
+
+impl Driver for MysqlDriver {
+    fn execute(&mut self, sql: &str, params: &[Param<'_>]) -> Result<u64, Failure> {
+        let run = |session: &mut Conn| {
+            if params.is_empty() {
+                session.query_drop(sql)?;
+            } else {
+                session.exec_drop(sql, bound(params))?;
+            }
+            Ok(session.affected_rows())
+        };
+        let done = self.session().and_then(|session| run(session).map_err(failure));
+        self.noted(done)
+    }
+
+    fn query(&mut self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Failure> {
+        let run = |session: &mut Conn| {
+            let rows: Vec<mysql::Row> = session.exec(sql, bound(params))?;
+            Ok(rows.into_iter().map(|row| Row::new(row.unwrap_raw().into_iter().map(value).collect())).collect())
+        };
+        let done = self.session().and_then(|session| run(session).map_err(failure));
+        self.noted(done)
+    }
+
+    fn begin(&mut self) -> Result<(), Failure> {
+        self.is_within = false;
+        self.simple("BEGIN")?;
+        self.is_within = true;
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<(), Failure> {
+        let done = self.simple("COMMIT").map_err(|failure| match failure.trouble {
+            Trouble::Lost => Failure { trouble: Trouble::InDoubt, ..failure },
+            _ => failure,
+        });
+        self.is_within = false;
+        done
+    }
+
+    fn rollback(&mut self) {
+        if std::mem::take(&mut self.is_within) && self.session.is_some() && self.simple("ROLLBACK").is_err() {
+            self.session = None;
+        }
+    }
+
+    fn check(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn listen(&mut self, _: &str) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn take_notice(&mut self) -> bool {
+        false
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+fn bound(params: &[Param<'_>]) -> Params {
+    if params.is_empty() {
+        return Params::Empty;
+    }
+    let bind = |param: &Param<'_>| match *param {
+        Param::Null => MysqlValue::NULL,
+        Param::Integer(number) => MysqlValue::Int(number),
+        Param::Bool(is_so) => MysqlValue::Int(is_so.into()),
+        Param::Seconds(seconds) => MysqlValue::Double(seconds),
+        Param::Text(text) => MysqlValue::Bytes(text.as_bytes().to_vec()),
+        Param::Bytes(bytes) => MysqlValue::Bytes(bytes.to_vec()),
+    };
+    Params::Positional(params.iter().map(bind).collect())
+}
+
+fn value(value: Option<MysqlValue>) -> Value {
+    match value {
+        Some(MysqlValue::Bytes(bytes)) => Value::Bytes(bytes),
+        Some(MysqlValue::Int(number)) => Value::Integer(number),
+        Some(MysqlValue::UInt(number)) => i64::try_from(number).map_or(Value::Null, Value::Integer),
+        Some(MysqlValue::Float(number)) => Value::Real(number.into()),
+        Some(MysqlValue::Double(number)) => Value::Real(number),
+        _ => Value::Null,
+    }
+}
+
+/// What an error of the server or of the session means; the manuals' lists of error codes.
+fn failure(error: mysql::Error) -> Failure {
+    let trouble = match &error {
+        mysql::Error::IoError(io) if io.kind() == std::io::ErrorKind::PermissionDenied => Trouble::Denied,
+        mysql::Error::IoError(_) | mysql::Error::CodecError(_) => Trouble::Lost,
+        mysql::Error::DriverError(driver) => match driver {
+            mysql::DriverError::CouldNotConnect(_) | mysql::DriverError::ConnectTimeout => Trouble::Unreachable,
+            _ => Trouble::Other,
+        },
+        mysql::Error::MySqlError(error) => match error.code {
+            1213 | 1020 | 1452 => Trouble::Conflict,
+            1205 | 3572 => Trouble::Busy,
+            1062 | 1050 | 1060 | 1061 | 1022 => Trouble::Duplicate,
+            1146 | 1049 => Trouble::Missing,
+            1044 | 1045 | 1142 | 1143 | 1227 | 1370 | 1419 | 1698 => Trouble::Denied,
+            1040 | 1203 | 1226 => Trouble::Unreachable,
+            1053 | 1077 | 1079 | 1152..=1161 | 1184 | 1317 | 1927 | 3168 | 3169 | 4031 => Trouble::Lost,
+            _ => Trouble::Other,
+        },
+        _ => Trouble::Other,
+    };
+    Failure::new(trouble, error)
+}

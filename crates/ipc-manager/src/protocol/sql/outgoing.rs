@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Storing messages in others' mailboxes: store first, ring second.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+
+use super::message_row::Outbound;
+use super::store::{Store, Tx};
+use super::value::{Failure, Param, Trouble};
+use crate::error::{Error, ErrorKind, Result, Stored};
+use crate::name::PeerName;
+use crate::protocol::{Envelope, PeerState, Receipt};
+use crate::system::doorbell::Ringer;
+use crate::system::process::Watched;
+
+/// Most recipients that are remembered between two sends.
+const MOST_KNOWN: usize = 256;
+/// How often a send is tried whose recipient changes its state meanwhile.
+const MOST_TRIES: usize = 16;
+/// Most messages in one statement, and most bytes, so that it fits every packet.
+const ROWS: usize = 64;
+const ROW_BYTES: usize = 256 << 10;
+/// Most messages in doubt that are remembered.
+const MOST_IN_DOUBT: usize = 10_000;
+
+/// A recipient as it was last seen.
+#[derive(Debug)]
+struct Recipient {
+    pid: Option<i64>,
+    receipt: Receipt,
+    bell: Option<OsString>,
+    /// Its process, where that can be asked without the store.
+    process: Option<Watched>,
+}
+
+impl Recipient {
+    /// Whether it need not be looked up again: the same process lives.
+    fn is_current(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| !process.has_ended())
+    }
+}
+
+/// The sending half of a connection.
+#[derive(Debug, Default)]
+pub(super) struct Outgoing {
+    known: HashMap<PeerName, Recipient>,
+    ringer: Option<Ringer>,
+    /// Ids of messages of which it is not known whether they were stored.
+    in_doubt: HashSet<String>,
+}
+
+/// What became of one insert.
+enum Put {
+    Done,
+    /// The recipient is not as it was seen.
+    Changed,
+    /// A message with this id is there.
+    There,
+}
+
+impl Outgoing {
+    /// Stores messages in order; a receipt for each that is stored.
+    pub(super) fn deliver(
+        &mut self,
+        store: &mut Store,
+        envelopes: &[Envelope<'_>],
+        receipts: &mut Vec<Receipt>,
+    ) -> Result<()> {
+        let place = |store: &Store, envelope: &Envelope<'_>, error: Error| {
+            let error = error.about_peer(envelope.to().as_str()).about_message(envelope.message().id().as_str());
+            let stored = error.stored().unwrap_or(Stored::No);
+            store.place(error).with_stored(stored)
+        };
+        match envelopes {
+            [] => Ok(()),
+            [one] => {
+                let sent = Outbound::new(store, one).and_then(|row| self.send(store, one.to(), &row));
+                receipts.push(sent.map_err(|error| place(store, one, error))?);
+                Ok(())
+            }
+            many => {
+                let mut rows = Vec::with_capacity(many.len());
+                let mut refused = None;
+                for envelope in many {
+                    match Outbound::new(store, envelope) {
+                        Ok(row) => rows.push((envelope.to(), row)),
+                        Err(error) => {
+                            refused = Some(error);
+                            break;
+                        }
+                    }
+                }
+                let stored = self.send_all(store, &rows, receipts);
+                let first_unsent = receipts.len().min(many.len() - 1);
+                match (stored, refused) {
+                    (Err(error), _) | (Ok(()), Some(error)) => Err(place(store, &many[first_unsent], error)),
+                    (Ok(()), None) => Ok(()),
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, store: &mut Store, to: &PeerName, row: &Outbound<'_>) -> Result<Receipt> {
+        let was_in_doubt = self.in_doubt.contains(row.id);
+        if was_in_doubt && (is_there(store, to, row)? || was_taken(store, row)?) {
+            self.in_doubt.remove(row.id);
+            return Ok(self.recipient(store, to)?.receipt);
+        }
+        for _ in 0..MOST_TRIES {
+            let recipient = self.recipient(store, to)?;
+            let (pid, receipt) = (recipient.pid, recipient.receipt);
+            match self.put(store, to, pid, row)? {
+                Put::Done => {
+                    self.in_doubt.remove(row.id);
+                    self.ring(store, to);
+                    return Ok(receipt);
+                }
+                Put::There => {
+                    if is_there(store, to, row)? {
+                        return Ok(Receipt::AlreadyStored);
+                    }
+                    // Read in the meantime, by a reader that is faster than the question.
+                }
+                Put::Changed => {
+                    self.known.remove(to);
+                }
+            }
+        }
+        let detail = "the recipient comes and goes faster than a message can be stored";
+        Err(Error::new(ErrorKind::Store, detail).with_retryable(true))
+    }
+
+    /// One insert, which takes effect only if the recipient is as it was seen.
+    fn put(&mut self, store: &mut Store, to: &PeerName, pid: Option<i64>, row: &Outbound<'_>) -> Result<Put> {
+        let mut params = Vec::with_capacity(9);
+        row.push_to(&mut params, store.schema.more);
+        params.extend([Param::Text(to.as_str()), Param::integer_or_null(pid)]);
+        let inserted = store.driver.check().and_then(|()| store.driver.execute(&store.texts.send, &params));
+        match inserted {
+            Ok(0) => {
+                let rows =
+                    store.query("a message cannot be looked up", |texts| &texts.message, &[Param::Text(row.id)])?;
+                Ok(if rows.is_empty() { Put::Changed } else { Put::There })
+            }
+            Ok(_) => Ok(Put::Done),
+            Err(failure) if failure.trouble == Trouble::Duplicate => Ok(Put::There),
+            Err(failure) if failure.trouble == Trouble::Conflict => Ok(Put::Changed),
+            Err(failure) => Err(self.doubt(store, &[row.id], failure)),
+        }
+    }
+
+    /// An error of storing; where the connection was lost, the messages may be there.
+    fn doubt(&mut self, store: &Store, ids: &[&str], failure: Failure) -> Error {
+        let is_lost = failure.trouble == Trouble::Lost;
+        let error = store.failed("a message cannot be stored", failure);
+        if !is_lost {
+            return error;
+        }
+        if self.in_doubt.len() + ids.len() > MOST_IN_DOUBT {
+            self.in_doubt.clear();
+        }
+        self.in_doubt.extend(ids.iter().map(|id| (*id).to_owned()));
+        error.with_stored(Stored::Maybe)
+    }
+
+    /// The recipient, looked up unless the one that is remembered is the same still.
+    fn recipient(&mut self, store: &mut Store, to: &PeerName) -> Result<&Recipient> {
+        if !self.known.get(to).is_some_and(Recipient::is_current) {
+            self.known.remove(to);
+            let recipient = look_up(store, to)?;
+            if self.known.len() >= MOST_KNOWN {
+                self.known.clear();
+            }
+            self.known.insert(to.clone(), recipient);
+        }
+        self.known.get(to).ok_or_else(no_such_peer)
+    }
+
+    /// Rings a recipient's bell. A bell that nobody hears is an old one: its peer has begun another life since.
+    fn ring(&mut self, store: &mut Store, to: &PeerName) {
+        let Some(beside) = &store.beside else { return };
+        if self.ringer.is_none() {
+            self.ringer = Ringer::new(beside.porch()).ok();
+        }
+        let Some(ringer) = &self.ringer else { return };
+        let Some(known) = self.known.get(to) else { return };
+        if known.bell.as_ref().is_some_and(|bell| !ringer.ring(bell))
+            && let Ok(now) = look_up(store, to)
+        {
+            if let Some(bell) = &now.bell {
+                ringer.ring(bell);
+            }
+            self.known.insert(to.clone(), now);
+        }
+    }
+
+    /// Stores many messages in one transaction.
+    fn send_all(
+        &mut self,
+        store: &mut Store,
+        rows: &[(&PeerName, Outbound<'_>)],
+        receipts: &mut Vec<Receipt>,
+    ) -> Result<()> {
+        if rows.iter().any(|(_, row)| self.in_doubt.contains(row.id)) {
+            // One by one, since each is asked for first.
+            for (to, row) in rows {
+                receipts.push(self.send(store, to, row)?);
+            }
+            return Ok(());
+        }
+        let (mut known, mut count, mut refused) = (HashMap::new(), rows.len(), None);
+        for (at, (to, _)) in rows.iter().enumerate() {
+            if !known.contains_key(*to) {
+                match self.recipient(store, to) {
+                    Ok(recipient) => known.insert((*to).clone(), recipient.receipt),
+                    Err(error) => {
+                        (count, refused) = (at, Some(error));
+                        break;
+                    }
+                };
+            }
+        }
+        let rows = &rows[..count];
+        match self.insert_all(store, &known, rows)? {
+            true => {
+                receipts.extend(rows.iter().map(|(to, _)| known.get(*to).copied().unwrap_or(Receipt::Stored)));
+                for to in known.keys() {
+                    self.ring(store, to);
+                }
+            }
+            // One was there already, or somebody left: which one shows one by one.
+            false => {
+                for (to, row) in rows {
+                    receipts.push(self.send(store, to, row)?);
+                }
+            }
+        }
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// Inserts all or none; none if one is there already or a recipient has left.
+    fn insert_all(
+        &mut self,
+        store: &mut Store,
+        known: &HashMap<PeerName, Receipt>,
+        rows: &[(&PeerName, Outbound<'_>)],
+    ) -> Result<bool> {
+        let done = store.transaction("messages cannot be stored", |tx| match insert_within(tx, known, rows) {
+            Ok(true) => Ok(Ok(true)),
+            Err(failure) if failure.trouble != Trouble::Duplicate => Err(failure),
+            Ok(false) | Err(_) => Ok(Err(no_such_peer())),
+        });
+        match done {
+            Err(error) if error.kind() == ErrorKind::NoSuchPeer => {
+                rows.iter().for_each(|(to, _)| drop(self.known.remove(*to)));
+                Ok(false)
+            }
+            // A lost connection leaves it open whether the transaction was kept.
+            Err(error) if error.kind() == ErrorKind::Store && error.is_retryable() => {
+                self.in_doubt.extend(rows.iter().map(|(_, row)| row.id.to_owned()));
+                Err(error.with_stored(Stored::Maybe))
+            }
+            done => done,
+        }
+    }
+}
+
+fn insert_within(
+    tx: &mut Tx<'_>,
+    known: &HashMap<PeerName, Receipt>,
+    rows: &[(&PeerName, Outbound<'_>)],
+) -> std::result::Result<bool, Failure> {
+    for to in known.keys() {
+        // Locked, so that nobody leaves between here and the end.
+        if tx.driver.query(&tx.texts.recipient_locked, &[Param::Text(to.as_str())])?.is_empty() {
+            return Ok(false);
+        }
+    }
+    let mut left = rows;
+    while !left.is_empty() {
+        let (mut count, mut bytes) = (0, 0);
+        while count < left.len().min(ROWS) && (count == 0 || bytes + left[count].1.content.len() <= ROW_BYTES) {
+            bytes += left[count].1.content.len();
+            count += 1;
+        }
+        // Powers of two, so that few statements are prepared.
+        let count = if count.is_power_of_two() { count } else { count.next_power_of_two() / 2 };
+        let mut params = Vec::with_capacity(count * 7);
+        left[..count].iter().for_each(|(_, row)| row.push_to(&mut params, tx.schema.more));
+        if tx.driver.execute(&tx.texts.insert(count), &params)? != count as u64 {
+            return Ok(false);
+        }
+        left = &left[count..];
+    }
+    Ok(true)
+}
+
+fn look_up(store: &mut Store, to: &PeerName) -> Result<Recipient> {
+    let row = store.peer_row(to.as_str())?;
+    let Some((row, state)) = row.and_then(|row| row.standing.state(store.porch()).map(|state| (row, state))) else {
+        return Err(no_such_peer());
+    };
+    if !row.standing.is_active {
+        return Err(no_such_peer());
+    }
+    let holder = row.standing.holder();
+    let is_there = state == PeerState::Active;
+    Ok(Recipient {
+        pid: row.standing.pid.map(i64::from),
+        receipt: if is_there { Receipt::Delivered } else { Receipt::Stored },
+        bell: holder.filter(|_| is_there).and_then(crate::protocol::beside::Holder::bell),
+        process: holder.filter(|_| is_there).and_then(|holder| Watched::new(&holder.identity)),
+    })
+}
+
+/// Whether this very message waits there already; another one under its id is an error.
+fn is_there(store: &mut Store, to: &PeerName, row: &Outbound<'_>) -> Result<bool> {
+    let rows = store.query("a message cannot be looked up", |texts| &texts.message, &[Param::Text(row.id)])?;
+    let Some(mut there) = rows.into_iter().next() else { return Ok(false) };
+    let (its_to, from, content) = (there.next().into_text(), there.next().into_text(), there.next().into_bytes());
+    if its_to.as_deref() == Some(to.as_str())
+        && from.as_deref() == Some(row.from)
+        && content.as_deref() == Some(&*row.content)
+    {
+        return Ok(true);
+    }
+    Err(Error::new(ErrorKind::Store, "another message with this id waits there already"))
+}
+
+/// Whether the message was stored and has been read since.
+fn was_taken(store: &mut Store, row: &Outbound<'_>) -> Result<bool> {
+    if !store.schema.taken {
+        return Ok(false);
+    }
+    let rows = store.query("a message cannot be looked up", |texts| &texts.was_taken, &[Param::Text(row.id)])?;
+    Ok(!rows.is_empty())
+}
+
+fn no_such_peer() -> Error {
+    Error::new(ErrorKind::NoSuchPeer, "no peer of that name is on the bus")
+}

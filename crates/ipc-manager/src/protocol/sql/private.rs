@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Private servers: started where a bus is made without a route, and gone with its owner.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ipc_manager_servers::{Engine, Options, PrivateServer};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::protocol::Credentials;
+use crate::route::Route;
+use crate::system::process::own_pid;
+
+/// What the folders of private servers are called: their routes are told by it.
+const FOLDER: &str = "/ipcm-db-";
+
+/// Servers between their start and their owner's record.
+static STARTED: Mutex<Vec<(Route, u32, PrivateServer)>> = Mutex::new(Vec::new());
+
+fn started() -> MutexGuard<'static, Vec<(Route, u32, PrivateServer)>> {
+    STARTED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Starts a server, of its own for each bus.
+pub(super) fn start(engine: Engine) -> Result<Route> {
+    let server = PrivateServer::start(engine, &Options::new()).map_err(|error| {
+        let kind = match error.kind() {
+            ipc_manager_servers::ErrorKind::Missing => ErrorKind::NotViable,
+            _ => ErrorKind::Store,
+        };
+        Error::new(kind, "a private server cannot be started").with_source(error)
+    })?;
+    let route = Route::new(&server.dbi_dsn())?;
+    started().push((route.clone(), own_pid(), server));
+    Ok(route)
+}
+
+/// The private servers of owners, and the processes that those are.
+static HELD: Mutex<Vec<(Route, u32)>> = Mutex::new(Vec::new());
+
+/// Whether the server at a route is another process's, as it is in a forked child.
+pub(super) fn is_anothers(route: &Route) -> bool {
+    let held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    held.iter().any(|(known, pid)| known == route && *pid != own_pid())
+}
+
+/// Hands the server over to the record of its owner.
+pub(super) fn take(route: &Route) -> Option<PrivateServer> {
+    let mut started = started();
+    let at = started.iter().position(|(known, pid, _)| known == route && *pid == own_pid())?;
+    HELD.lock().unwrap_or_else(PoisonError::into_inner).push((route.clone(), own_pid()));
+    Some(started.swap_remove(at).2)
+}
+
+/// Ends a server that nobody has taken charge of.
+pub(super) fn end(route: &Route) {
+    drop(take(route));
+}
+
+/// Whether a route leads to a private server.
+pub(super) fn is_one(route: &Route) -> bool {
+    route.as_str().contains(FOLDER)
+}
+
+/// Who one is to a private server: nobody needs a password there, but every name is its superuser's.
+pub(super) fn credentials(engine: Engine) -> Credentials {
+    match engine {
+        Engine::PostgreSQL => Credentials::none(),
+        _ => Credentials::none().with_user("root"),
+    }
+}
+
+/// Who one is at a route, where nothing else was said.
+pub(super) fn or(engine: Engine, route: &Route, given: &Credentials) -> Credentials {
+    if is_one(route) && *given == Credentials::none() { credentials(engine) } else { given.clone() }
+}

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A connection to a file by way of the SQLite library, which is built in.
+
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use rusqlite::types::{ToSqlOutput, Value as SqliteValue, ValueRef};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql, params_from_iter};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::protocol::beside::{check_file, is_gone};
+use crate::protocol::sql::dialect::Driver;
+use crate::protocol::sql::store::error_of;
+use crate::protocol::sql::value::{Failure, Param, Row, Trouble, Value};
+use crate::route::Route;
+use crate::system::poll;
+
+/// Most statements that are kept prepared.
+const STATEMENTS: usize = 64;
+/// How long others' locks are waited for, and the first and the longest pause between two attempts.
+const PATIENCE: Duration = Duration::from_secs(20);
+const PAUSES: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(2));
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct SqliteDriver {
+    connection: Connection,
+    route: Route,
+    /// Device and inode number of the file that was opened.
+    file: (u64, u64),
+}
+
+impl SqliteDriver {
+    /// Opens a file that must be there. `is_lasting`: whether what was committed must outlive a power cut.
+    pub(super) fn open(route: &Route, is_lasting: bool) -> Result<Self> {
+        let file = check_file(super::NAME, route)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let prepared = Connection::open_with_flags(route.as_str(), flags).and_then(|mut connection| {
+            connection.busy_handler(Some(wait_for_lock))?;
+            connection.set_prepared_statement_cache_capacity(STATEMENTS);
+            // As the reference implementation has it; nothing here rests on cascades.
+            connection.pragma_update(None, "foreign_keys", false)?;
+            let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+            let synchronous = match (mode.as_str(), is_lasting) {
+                ("wal", false) => "NORMAL",
+                ("wal", true) => "FULL",
+                // A rollback journal whose directory was not synced brings back what was committed.
+                (_, false) => "FULL",
+                (_, true) => "EXTRA",
+            };
+            connection.pragma_update(None, "synchronous", synchronous)?;
+            Ok(connection)
+        });
+        let connection = prepared.map_err(|error| match failure(error) {
+            // A file is there, so what is missing is not the bus.
+            Failure { trouble: Trouble::Missing, source } => {
+                Error::new(ErrorKind::Store, "the database cannot be opened").with_source(source)
+            }
+            failure => error_of(failure, "the database cannot be opened"),
+        })?;
+        Ok(Self { connection, route: route.clone(), file })
+    }
+
+    /// Has writers append to a log, so that readers are in nobody's way, where the file system allows that.
+    pub(super) fn use_write_ahead_log(&mut self) -> std::result::Result<(), Failure> {
+        let mode: rusqlite::Result<String> =
+            self.connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0));
+        if mode.map_err(failure)? != "wal" {
+            log::debug!("{}: the file system does not allow a write-ahead log", self.route);
+        }
+        Ok(())
+    }
+}
+
+/// Waits a moment for a lock; no when it has been waited for long enough. The count says how often it was asked.
+fn wait_for_lock(count: i32) -> bool {
+    let doublings = u32::try_from(count).unwrap_or(0).min(16);
+    let pause = (PAUSES.0 * (1 << doublings)).min(PAUSES.1);
+    // Nearly all pauses are of the longest kind, so their number tells the time.
+    let most = PATIENCE.as_micros() / PAUSES.1.as_micros();
+    let _ = poll::readable(&[], pause);
+    u128::try_from(count).is_ok_and(|count| count < most)
+}
+
+impl Driver for SqliteDriver {
+    fn execute(&mut self, sql: &str, params: &[Param<'_>]) -> std::result::Result<u64, Failure> {
+        let run = |connection: &Connection| {
+            let mut statement = connection.prepare_cached(sql)?;
+            statement.execute(params_from_iter(params))
+        };
+        run(&self.connection).map(|changed| changed as u64).map_err(failure)
+    }
+
+    fn query(&mut self, sql: &str, params: &[Param<'_>]) -> std::result::Result<Vec<Row>, Failure> {
+        let run = |connection: &Connection| {
+            let mut statement = connection.prepare_cached(sql)?;
+            let columns = statement.column_count();
+            let mut rows = statement.query(params_from_iter(params))?;
+            let mut all = Vec::new();
+            while let Some(row) = rows.next()? {
+                let mut values = Vec::with_capacity(columns);
+                for column in 0..columns {
+                    values.push(value(row.get_ref(column)?));
+                }
+                all.push(Row::new(values));
+            }
+            Ok(all)
+        };
+        run(&self.connection).map_err(failure)
+    }
+
+    fn begin(&mut self) -> std::result::Result<(), Failure> {
+        // At once, since a transaction that reads first and then wants to write can be refused for good.
+        self.execute("BEGIN IMMEDIATE", &[]).map(drop)
+    }
+
+    fn commit(&mut self) -> std::result::Result<(), Failure> {
+        self.execute("COMMIT", &[]).map(drop)
+    }
+
+    fn rollback(&mut self) {
+        if !self.connection.is_autocommit() {
+            let _ = self.execute("ROLLBACK", &[]);
+        }
+    }
+
+    fn check(&mut self) -> std::result::Result<(), Failure> {
+        // An open file can be used long after it was removed.
+        if is_gone(&self.route, self.file) {
+            return Err(Failure::new(Trouble::Missing, "the file was removed"));
+        }
+        Ok(())
+    }
+
+    fn listen(&mut self, _: &str) -> std::result::Result<(), Failure> {
+        Ok(())
+    }
+
+    fn take_notice(&mut self) -> bool {
+        false
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+impl ToSql for Param<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match *self {
+            Param::Null => ToSqlOutput::Owned(SqliteValue::Null),
+            Param::Integer(number) => ToSqlOutput::Owned(SqliteValue::Integer(number)),
+            Param::Bool(is_so) => ToSqlOutput::Owned(SqliteValue::Integer(is_so.into())),
+            Param::Seconds(seconds) => ToSqlOutput::Owned(SqliteValue::Real(seconds)),
+            Param::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
+            Param::Bytes(bytes) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
+        })
+    }
+}
+
+fn value(value: ValueRef<'_>) -> Value {
+    match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(number) => Value::Integer(number),
+        ValueRef::Real(number) => Value::Real(number),
+        ValueRef::Text(text) => match std::str::from_utf8(text) {
+            Ok(text) => Value::Text(text.to_owned()),
+            Err(_) => Value::Bytes(text.to_vec()),
+        },
+        ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
+    }
+}
+
+/// What an error of the library means.
+fn failure(error: rusqlite::Error) -> Failure {
+    let trouble = match &error {
+        rusqlite::Error::SqliteFailure(code, message) => {
+            let is_missing = || message.as_deref().is_some_and(|message| message.starts_with("no such table"));
+            match code.code {
+                ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Trouble::Busy,
+                ErrorCode::ConstraintViolation => Trouble::Duplicate,
+                ErrorCode::PermissionDenied | ErrorCode::ReadOnly | ErrorCode::AuthorizationForStatementDenied => {
+                    Trouble::Denied
+                }
+                ErrorCode::CannotOpen => Trouble::Missing,
+                ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt => Trouble::Corrupt,
+                _ if is_missing() => Trouble::Missing,
+                _ => Trouble::Other,
+            }
+        }
+        rusqlite::Error::SqlInputError { msg, .. } if msg.starts_with("no such table") => Trouble::Missing,
+        _ => Trouble::Other,
+    };
+    Failure::new(trouble, error)
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! SQLite: a bus in one file. Durable, transactional, without a server. The route is the path of the file.
+
+mod dialect;
+mod driver;
+
+use std::sync::Arc;
+
+use dialect::SqliteDialect;
+use driver::SqliteDriver;
+
+use super::connection;
+use super::listing::Listing;
+use super::schema;
+use super::store::{Store, error_of};
+use crate::connection_string::ProtocolName;
+use crate::error::Result;
+use crate::protocol::beside::{Beside, FileKind, FileStore};
+use crate::protocol::{
+    Capabilities, CreateOptions, Credentials, Directory, Durability, Hold, NotViable, OpenOptions, Opened, PeerState,
+    Protocol, WaitMechanism,
+};
+use crate::route::Route;
+use crate::serializer::Serializer;
+
+const NAME: &str = "SQLite";
+
+const KIND: FileKind = FileKind {
+    protocol: NAME,
+    file: "bus.sqlite",
+    with_it: &["-wal", "-shm", "-journal"],
+    is_in_use: |route| is_in_use(route).unwrap_or(true),
+};
+
+/// The protocol; see the module.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::protocol) struct Sqlite;
+
+impl Protocol for Sqlite {
+    fn name(&self) -> ProtocolName {
+        ProtocolName::new(NAME)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            automatic: true,
+            crosses_processes: true,
+            suspend: true,
+            observable: true,
+            largest_payload: None,
+            most_unread: None,
+            queues: false,
+            connections: false,
+            durability: Durability::Power,
+            credentials: false,
+            wait: WaitMechanism::Doorbell,
+        }
+    }
+
+    fn viable(&self) -> Result<(), NotViable> {
+        let temporary = std::env::temp_dir();
+        rustix::fs::access(&temporary, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).map_err(|error| {
+            NotViable(format!("the temporary directory {} cannot be written to: {error}", temporary.display()))
+        })
+    }
+
+    fn create(&self, options: &CreateOptions) -> Result<Route> {
+        let (store, is_new) = match &options.route {
+            None => (FileStore::make_temporary(KIND, b"")?, true),
+            Some(route) => {
+                let store = FileStore::at(KIND, route);
+                let is_new = store.make_if_missing(b"")?;
+                (store, is_new)
+            }
+        };
+        let made = make_tables(&store, is_new);
+        if made.is_err() && is_new {
+            let _ = store.remove();
+        }
+        made.map(|()| store.route().clone())
+    }
+
+    fn hold(&self, route: &Route, _: &Credentials, guarded: bool, instead_of: Option<Hold>) -> Result<Hold> {
+        FileStore::at(KIND, route).hold(guarded, instead_of)
+    }
+
+    fn open(&self, route: &Route, options: OpenOptions) -> Result<Opened> {
+        let file = FileStore::at(KIND, route);
+        // A bus that goes with its owner need not outlive a power cut, and neither what nobody asked that for.
+        let is_lasting = options.durability == Durability::Power || !file.is_guarded();
+        let driver = SqliteDriver::open(route, is_lasting).map_err(|error| file.place(error))?;
+        let beside = Beside::made_for_file(route);
+        let serializer = Arc::clone(&options.serializer);
+        connection::open(Store::new(Box::new(driver), &SqliteDialect, route, beside, serializer, true)?, options)
+    }
+
+    fn observe(&self, route: &Route, _: &Credentials, serializer: Arc<dyn Serializer>) -> Result<Box<dyn Directory>> {
+        Ok(Box::new(Listing::new(observed(route, serializer)?, None)))
+    }
+
+    fn destroy(&self, route: &Route, _: &Credentials) -> Result<()> {
+        let file = FileStore::at(KIND, route);
+        if file.is_ours() || !std::path::Path::new(route.as_str()).exists() {
+            return file.remove();
+        }
+        // Somebody else's database: only what is the bus's goes.
+        let mut driver = SqliteDriver::open(route, true).map_err(|error| file.place(error))?;
+        schema::remove(&mut driver)
+            .map_err(|failure| file.place(error_of(failure, "the tables of the bus cannot be removed")))?;
+        file.remove_folder()
+    }
+}
+
+fn make_tables(file: &FileStore, is_new: bool) -> Result<()> {
+    let mut driver = SqliteDriver::open(file.route(), true).map_err(|error| file.place(error))?;
+    let failed = |failure| file.place(error_of(failure, "the tables of the bus cannot be made"));
+    if is_new {
+        // Only in a file of our own: the mode is a property of the file.
+        driver.use_write_ahead_log().map_err(failed)?;
+    }
+    schema::make(&mut driver, &SqliteDialect).map(drop).map_err(failed)
+}
+
+fn observed(route: &Route, serializer: Arc<dyn Serializer>) -> Result<Store> {
+    let file = FileStore::at(KIND, route);
+    let driver = SqliteDriver::open(route, false).map_err(|error| file.place(error))?;
+    Store::new(Box::new(driver), &SqliteDialect, route, Beside::of_file(route), serializer, false)
+}
+
+/// Whether a peer is alive on the bus.
+fn is_in_use(route: &Route) -> Result<bool> {
+    let serializer = crate::serializer::Serializers::standard();
+    let serializer = serializer.resolve(&serializer.default_spec())?;
+    let peers = Listing::new(observed(route, serializer)?, None).peers()?;
+    Ok(peers.iter().any(|peer| peer.state.is_alive() && peer.state != PeerState::Leaving))
+}

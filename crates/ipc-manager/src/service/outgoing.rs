@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a service sends and there is no room for: held back in order for each peer, and tried again without ever
+//! waiting. The client's outbox holds it back where the protocol says so, up to a limit; past that, and elsewhere, it is
+//! kept here.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use crate::client::Client;
+use crate::error::{ErrorKind, Result};
+use crate::message::Message;
+use crate::name::PeerName;
+use crate::system::poll;
+
+/// First and longest pause between two attempts.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
+/// After so many attempts in vain the word of descriptors is no longer taken for room: others may be faster each time.
+const TRUSTED_ATTEMPTS: u32 = 8;
+/// How often to try again where descriptors tell of room.
+const TRY_ALL_THE_SAME: Duration = Duration::from_secs(1);
+/// Most messages that are kept here. Beyond it a message is refused: whoever does not read for so long is not waited for.
+const MOST: usize = 100_000;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    queues: BTreeMap<PeerName, VecDeque<Message>>,
+    count: usize,
+    next_try: Instant,
+    pause: Duration,
+    in_vain: u32,
+}
+
+impl Outgoing {
+    pub(super) fn new() -> Self {
+        Self { queues: BTreeMap::new(), count: 0, next_try: Instant::now(), pause: PAUSES.0, in_vain: 0 }
+    }
+
+    /// Sends a message, behind those to the same peer that there was no room for.
+    ///
+    /// # Errors
+    /// As sending has them, but for `would_block` below the limit.
+    pub(super) fn send(&mut self, client: &mut Client, message: Message) -> Result<()> {
+        let waits = message.to().is_some_and(|to| self.queues.contains_key(to));
+        if waits && self.count < MOST {
+            self.keep(message);
+            return Ok(());
+        }
+        match client.try_send_message(message) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock && self.count < MOST => {
+                match error.into_message() {
+                    Some(message) => self.keep(message),
+                    // A refused message is handed back; without one there is nothing to keep.
+                    None => log::error!("a message that there was no room for was lost"),
+                }
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn keep(&mut self, message: Message) {
+        let Some(to) = message.to().cloned() else { return };
+        if self.count == 0 {
+            self.pause = PAUSES.0;
+            self.next_try = Instant::now() + self.pause;
+        }
+        self.queues.entry(to).or_default().push_back(message);
+        self.count += 1;
+    }
+
+    /// Tries again what there was no room for, if it is time to.
+    pub(super) fn drain(&mut self, client: &mut Client) {
+        if self.held_back(client) == 0 || (Instant::now() < self.next_try && !self.may_have_room(client)) {
+            return;
+        }
+        let before = self.held_back(client);
+        // A client that has left holds nothing back.
+        let _ = client.drain_pending();
+        self.drain_own(client);
+        if self.held_back(client) < before {
+            (self.pause, self.in_vain) = (PAUSES.0, 0);
+        } else {
+            (self.pause, self.in_vain) = ((self.pause * 2).min(PAUSES.1), self.in_vain.saturating_add(1));
+        }
+        self.next_try = Instant::now() + self.pause;
+    }
+
+    fn drain_own(&mut self, client: &mut Client) {
+        for (to, queue) in &mut self.queues {
+            while let Some(message) = queue.pop_front() {
+                match client.try_send_message(message) {
+                    Ok(_) => self.count -= 1,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        queue.extend(error.into_message());
+                        queue.rotate_right(1);
+                        break;
+                    }
+                    Err(error) => {
+                        log::warn!("{} messages to {to} will never arrive: {error}", queue.len() + 1);
+                        self.count -= queue.len() + 1;
+                        queue.clear();
+                    }
+                }
+            }
+        }
+        self.queues.retain(|_, queue| !queue.is_empty());
+    }
+
+    /// How many messages are held back, here and in the client.
+    pub(super) fn held_back(&self, client: &Client) -> usize {
+        self.count + client.pending_sends()
+    }
+
+    fn may_have_room(&self, client: &Client) -> bool {
+        let room = self.descriptors(client);
+        !room.is_empty() && poll::either(&[], &room, Duration::ZERO).is_ok_and(|woken| woken == poll::Woken::Ready)
+    }
+
+    /// Descriptors that become writable when there may be room, as long as they can be believed.
+    pub(super) fn descriptors<'a>(&self, client: &'a Client) -> Vec<BorrowedFd<'a>> {
+        if self.in_vain > TRUSTED_ATTEMPTS {
+            return Vec::new();
+        }
+        client.wake_for_room().map(|wake| wake.descriptors).unwrap_or_default()
+    }
+
+    /// How long until the next attempt; `None` if there is nothing to try.
+    pub(super) fn try_within(&self, client: &Client) -> Option<Duration> {
+        if self.held_back(client) == 0 {
+            return None;
+        }
+        let is_told = self.count == 0 && !self.descriptors(client).is_empty();
+        let left = self.next_try.saturating_duration_since(Instant::now());
+        Some(if is_told { left.max(TRY_ALL_THE_SAME) } else { left })
+    }
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Doorbells: datagram sockets in a folder, one for each life of a peer. Whoever stored something rings; the ring is
+//! a hint and carries nothing. The kernel refuses to ring a socket whose process is gone, so a bell also tells who lives.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::files;
+
+/// What the names of bells begin with.
+const PREFIX: &str = "bell-";
+
+/// A socket that was not hung up for so long, in seconds, never will be.
+const MAKING: u64 = 10;
+
+/// A folder that bells hang in.
+#[derive(Debug)]
+pub(crate) struct Porch {
+    dir: OwnedFd,
+    path: PathBuf,
+}
+
+impl Porch {
+    pub(crate) fn new(dir: OwnedFd, path: PathBuf) -> Self {
+        Self { dir, path }
+    }
+
+    pub(crate) fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
+    /// The address of a socket: by descriptor where that can be, since the path of an address has 108 bytes at most;
+    /// unix(7).
+    fn address(&self, name: &OsStr) -> PathBuf {
+        let parent = if cfg!(target_os = "linux") {
+            PathBuf::from(format!("/proc/self/fd/{}", self.dir.as_raw_fd()))
+        } else {
+            self.path.clone()
+        };
+        parent.join(name)
+    }
+
+    /// Whether a name in the folder is that of a bell.
+    pub(crate) fn is_bell(name: &OsStr) -> bool {
+        name.as_encoded_bytes().starts_with(PREFIX.as_bytes())
+    }
+
+    /// Whether somebody is behind a bell; `None` if it cannot be known.
+    pub(crate) fn is_answered(&self, name: &OsStr) -> Option<bool> {
+        let asking = UnixDatagram::unbound().ok()?;
+        match asking.connect(self.address(name)) {
+            Ok(()) => Some(true),
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Some(false),
+                _ => None,
+            },
+        }
+    }
+
+    /// Whether a bell hangs there that nobody is behind any more. One that is gone says nothing: somebody may have tidied.
+    pub(crate) fn is_deserted(&self, name: &OsStr) -> bool {
+        let asked = UnixDatagram::unbound().and_then(|asking| asking.connect(self.address(name)));
+        asked.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    }
+
+    /// Removes bells that nobody is behind.
+    pub(crate) fn remove_dead_bells(&self) {
+        for name in files::names(self.dir()).unwrap_or_default() {
+            // For a moment after it was made nobody is behind a socket yet.
+            let is_left =
+                || name.as_encoded_bytes().starts_with(b".new-") && files::is_older(self.dir(), &name, MAKING);
+            if (Self::is_bell(&name) || is_left()) && self.is_answered(&name) == Some(false) {
+                let _ = files::remove_file(self.dir(), &name);
+            }
+        }
+    }
+}
+
+/// A bell of one's own. Taken down when dropped.
+#[derive(Debug)]
+pub(crate) struct Doorbell {
+    heard: UnixDatagram,
+    porch: Arc<Porch>,
+    name: OsString,
+    /// What the socket is called while nobody is to see it.
+    hidden: Option<OsString>,
+}
+
+impl Doorbell {
+    /// Makes a bell that can be rung under its name, but that those who watch the folder do not see yet.
+    pub(crate) fn prepare(porch: &Arc<Porch>) -> io::Result<Self> {
+        let suffix = files::random_suffix();
+        let (name, hidden) = (OsString::from(format!("{PREFIX}{suffix}")), OsString::from(format!(".new-{suffix}")));
+        let heard = UnixDatagram::bind(porch.address(&hidden))?;
+        let bell = Self { heard, porch: Arc::clone(porch), name, hidden: Some(hidden) };
+        bell.heard.set_nonblocking(true)?;
+        Ok(bell)
+    }
+
+    /// Hangs it up: from here on those who watch the folder know of it.
+    pub(crate) fn publish(&mut self) -> io::Result<()> {
+        if let Some(hidden) = &self.hidden {
+            files::rename(self.porch.dir(), hidden, &self.name)?;
+            self.hidden = None;
+            // Whoever rang in between found nothing.
+            self.ring();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn name(&self) -> &OsStr {
+        &self.name
+    }
+
+    /// Makes it readable: something is left that its owner knows of.
+    pub(crate) fn ring(&self) {
+        if let Ok(ringer) = Ringer::new(&self.porch) {
+            ringer.ring(&self.name);
+        }
+    }
+
+    /// Forgets the rings until now. To be done before looking.
+    pub(crate) fn clear(&self) {
+        while self.heard.recv(&mut [0]).is_ok() {}
+    }
+
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.heard.as_fd()
+    }
+
+    /// Takes it down. Those who watch the folder are told.
+    pub(crate) fn take_down(&self) {
+        let name = self.hidden.as_ref().unwrap_or(&self.name);
+        let _ = files::remove_file(self.porch.dir(), name);
+    }
+}
+
+impl Drop for Doorbell {
+    fn drop(&mut self) {
+        self.take_down();
+    }
+}
+
+/// What others' bells are rung with.
+#[derive(Debug)]
+pub(crate) struct Ringer {
+    socket: UnixDatagram,
+    porch: Arc<Porch>,
+}
+
+impl Ringer {
+    pub(crate) fn new(porch: &Arc<Porch>) -> io::Result<Self> {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, porch: Arc::clone(porch) })
+    }
+
+    /// Rings, and never waits. Returns whether somebody is there to hear it; a full queue rings already.
+    pub(crate) fn ring(&self, bell: &OsStr) -> bool {
+        match self.socket.send_to(&[1], self.porch.address(bell)) {
+            Ok(_) => true,
+            Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::poll::{self, Woken};
+    use std::time::Duration;
+
+    #[test]
+    fn a_bell_is_heard_until_it_is_cleared_and_tells_who_lives() {
+        let path = std::env::temp_dir().join(format!("ipct-bell-{}", files::random_suffix()));
+        files::make_dir_at(rustix::fs::CWD, path.as_os_str()).unwrap();
+        let porch = Arc::new(Porch::new(files::open_dir(&path).unwrap(), path.clone()));
+        let mut bell = Doorbell::prepare(&porch).unwrap();
+        assert_eq!(porch.is_answered(bell.name()), Some(false), "it hangs before it was published");
+        bell.publish().unwrap();
+        bell.clear();
+        let is_rung = || poll::readable(&[bell.descriptor()], Duration::ZERO).unwrap() == Woken::Ready;
+        assert!(!is_rung());
+        let ringer = Ringer::new(&porch).unwrap();
+        assert!((0..2_000).all(|_| ringer.ring(bell.name())));
+        assert!(is_rung());
+        bell.clear();
+        assert!(!is_rung());
+        let name = bell.name().to_owned();
+        assert_eq!(porch.is_answered(&name), Some(true));
+        // As a killed process leaves it: the name is there, and nobody behind it.
+        let left = OsString::from("bell-left");
+        drop(UnixDatagram::bind(porch.address(&left)).unwrap());
+        assert!(porch.is_answered(&left) == Some(false) && !ringer.ring(&left));
+        porch.remove_dead_bells();
+        assert_eq!(files::names(porch.dir()).unwrap(), [name]);
+        drop(bell);
+        assert!(files::names(porch.dir()).unwrap().is_empty());
+        std::fs::remove_dir(path).unwrap();
+    }
+}
