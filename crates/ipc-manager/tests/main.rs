@@ -6,6 +6,7 @@
 
 mod acts;
 mod connection_unix;
+mod databases;
 mod defects;
 mod faults;
 mod file_bus;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         .tests(services::tests())
         .tests(stages::tests())
         .tests(store_vectors::tests())
+        .tests(databases::tests())
         .tests(pipes::tests())
         .tests(sockets::tests())
         .tests(message_files::tests())
