@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Clients: building, sending, receiving, waiting, peers, leaving. Everything that is alike over all protocols.
 
+mod backlog;
 mod builder;
 mod connections;
 mod delivery;
