@@ -39,6 +39,9 @@
 //! # Features
 //!
 //! - `zstd` (on by default): the serializer `JSON::Zstd`. Builds a C library.
+//! - `sqlite` (on by default): the protocol `SQLite`. Builds a C library.
+//! - `postgresql`: the protocol `PostgreSQL`, and private servers of it.
+//! - `mysql`: the protocols `MariaDB` and `MySQL`, and private servers of them.
 
 mod bus;
 mod client;

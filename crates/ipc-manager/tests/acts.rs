@@ -64,6 +64,16 @@ fn bus() -> Spawn {
     Spawn::builder().protocol("MessageFiles").serializer("JSON").spawn().unwrap()
 }
 
+/// A bus of every protocol that may be picked where none is asked for.
+fn buses() -> Vec<Spawn> {
+    let registry = ipc_manager::Registry::standard();
+    let automatic = registry.protocols().filter(|protocol| protocol.capabilities().automatic);
+    let spawn = |name: String| Spawn::builder().protocol(&name).serializer("JSON").spawn().unwrap();
+    let buses: Vec<Spawn> = automatic.map(|protocol| spawn(protocol.name().short())).collect();
+    assert!(buses.len() > 1);
+    buses
+}
+
 fn a24_cli_03_a_forked_copy_of_a_client_does_nothing(sandbox: &Sandbox) {
     Actor::start("forks", sandbox).assert_success();
     assert_eq!(std::fs::read_dir(sandbox.dir()).unwrap().count(), 0, "the bus outlived its owner");
@@ -85,16 +95,27 @@ fn kinds_in_child(client: &mut Client) -> Vec<ErrorKind> {
 }
 
 fn forks() -> ExitCode {
-    let owner = bus();
+    buses().into_iter().for_each(forks_with_clients_of);
+    ExitCode::SUCCESS
+}
+
+fn forks_with_clients_of(owner: Spawn) {
     let (mut a, mut b) = (owner.connect("a").unwrap(), owner.connect("b").unwrap());
+    let mut full = owner.connect("full").unwrap();
     b.send("a", "for the parent").unwrap();
+    // A25: what is held back goes out once, not once more from the child.
+    let mut sent = 0;
+    while a.can_send_to("full").unwrap() && sent < 5_000 {
+        a.try_send("full", &"x".repeat(1_000)).unwrap();
+        sent += 1;
+    }
     // SAFETY: this process has one thread.
     let child = unsafe { libc::fork() };
     assert!(child >= 0);
     if child == 0 {
         let all_refused = kinds_in_child(&mut a).iter().all(|kind| *kind == ErrorKind::WrongProcess);
         // Dropped here, they must leave everything to the parent.
-        drop((a, b, owner));
+        drop((a, b, full, owner));
         std::process::exit(if all_refused { 0 } else { 7 });
     }
     let mut status = 0;
@@ -105,9 +126,16 @@ fn forks() -> ExitCode {
     a.send("b", "still here").unwrap();
     assert_eq!(b.recv_timeout(PATIENCE).unwrap().content(), "still here");
     assert!(b.get_messages().unwrap().is_empty(), "the child sent something");
+    let mut got = 0;
+    eventually("all that was sent", || {
+        got += full.get_messages().unwrap().len();
+        a.drain_pending().unwrap();
+        got >= sent
+    });
     a.disconnect().unwrap();
     b.disconnect().unwrap();
-    ExitCode::SUCCESS
+    full.disconnect().unwrap();
+    assert_eq!(got, sent);
 }
 
 fn b17_no_program_that_is_started_inherits_a_descriptor(sandbox: &Sandbox) {
@@ -223,24 +251,29 @@ fn t22_modes_do_not_depend_on_the_umask(sandbox: &Sandbox) {
 fn no_umask() -> ExitCode {
     for mask in [0o000, 0o777] {
         rustix::process::umask(rustix::fs::Mode::from_bits_truncate(mask));
-        let bus = bus();
-        let (mut a, mut b) = (bus.connect("a").unwrap(), bus.connect(&"L".repeat(270)).unwrap());
-        b.send("a", "x").unwrap();
-        let taken = a.recv_timeout(PATIENCE).unwrap();
-        a.requeue(&[taken]).unwrap();
-        b.send("a", "y").unwrap();
-        b.suspend(ipc_manager::Suspend::within(PATIENCE)).unwrap();
-        let mut open = vec![std::path::PathBuf::from(bus.route().as_str())];
-        while let Some(path) = open.pop() {
-            let metadata = std::fs::symlink_metadata(&path).unwrap();
-            let expected = if metadata.is_dir() { 0o700 } else { 0o600 };
-            assert_eq!(metadata.permissions().mode() & 0o777, expected, "{}, umask {mask:03o}", path.display());
-            if metadata.is_dir() {
-                open.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-            }
-        }
-        assert_eq!(a.recv_timeout(PATIENCE).unwrap().content(), "x");
-        assert_eq!(a.recv_timeout(PATIENCE).unwrap().content(), "y");
+        buses().iter().for_each(|bus| modes_of(bus, mask));
     }
     ExitCode::SUCCESS
+}
+
+fn modes_of(bus: &Spawn, mask: u32) {
+    let (mut a, mut b) = (bus.connect("a").unwrap(), bus.connect(&"L".repeat(270)).unwrap());
+    b.send("a", "x").unwrap();
+    let taken = a.recv_timeout(PATIENCE).unwrap();
+    a.requeue(&[taken]).unwrap();
+    b.send("a", "y").unwrap();
+    if let Err(error) = b.suspend(ipc_manager::Suspend::within(PATIENCE)) {
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+    }
+    let mut open = vec![std::path::PathBuf::from(bus.route().as_str())];
+    while let Some(path) = open.pop() {
+        let metadata = std::fs::symlink_metadata(&path).unwrap();
+        let expected = if metadata.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(metadata.permissions().mode() & 0o777, expected, "{}, umask {mask:03o}", path.display());
+        if metadata.is_dir() {
+            open.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+    assert_eq!(a.recv_timeout(PATIENCE).unwrap().content(), "x");
+    assert_eq!(a.recv_timeout(PATIENCE).unwrap().content(), "y");
 }

@@ -6,6 +6,7 @@
 
 mod acts;
 mod connection_unix;
+mod databases;
 mod defects;
 mod faults;
 mod file_bus;
@@ -17,6 +18,7 @@ mod selection;
 mod services;
 mod sockets;
 mod stages;
+mod store_vectors;
 mod vectors;
 mod warnings;
 
@@ -57,6 +59,8 @@ fn main() -> ExitCode {
         .tests(selection::tests())
         .tests(services::tests())
         .tests(stages::tests())
+        .tests(store_vectors::tests())
+        .tests(databases::tests())
         .tests(pipes::tests())
         .tests(sockets::tests())
         .tests(message_files::tests())

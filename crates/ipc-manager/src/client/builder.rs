@@ -8,7 +8,7 @@ use crate::connection_string::ConnectionString;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::name::PeerName;
-use crate::protocol::{Capabilities, Credentials, Durability, Inbox, Mode, OpenOptions, Opened, Registry};
+use crate::protocol::{Capabilities, Credentials, Durability, Inbox, Mode, OpenOptions, Opened, Protocol, Registry};
 use crate::stats::Stats;
 use crate::system::process::own_pid;
 
@@ -166,16 +166,20 @@ impl ClientBuilder {
         }
     }
 
-    fn credentials(&self, known: &Credentials) -> Credentials {
+    fn credentials(&self, known: &Credentials, are_used: bool, protocol: &dyn Protocol) -> Result<Credentials> {
+        if !are_used && (self.user.is_some() || self.password.is_some()) {
+            let detail = "this protocol knows no users and passwords";
+            return Err(Error::new(ErrorKind::Unsupported, detail).in_protocol(&protocol.name().short()));
+        }
         let known = match &self.user {
             // Somebody else's password is no use.
             Some(user) => Credentials::none().with_user(user),
             None => known.clone(),
         };
-        match &self.password {
+        Ok(match &self.password {
             Some(password) => known.with_password(password),
             None => known,
-        }
+        })
     }
 
     fn open(&self, mode: Mode) -> Result<Client> {
@@ -205,7 +209,7 @@ impl ClientBuilder {
             limits: self.limits.clone(),
             durability,
             listen: self.listen,
-            credentials: self.credentials(registry.credentials()),
+            credentials: self.credentials(registry.credentials(), capabilities.credentials, &**protocol)?,
         };
         let Opened { connection, stats, discarded } = protocol.open(self.info.route(), options)?;
         let (stats, carried) = match mode {
@@ -245,8 +249,6 @@ impl ClientBuilder {
             format!("messages that outlive more than the {promised} are not promised by this protocol")
         } else if !self.listen && !capabilities.connections {
             "all peers of this protocol can be sent to at any time; none can choose not to listen".into()
-        } else if !capabilities.credentials && (self.user.is_some() || self.password.is_some()) {
-            "this protocol knows no users and passwords".into()
         } else {
             return Ok(());
         };

@@ -18,6 +18,7 @@ pub(crate) use content::is_truthy;
 pub use id::MessageId;
 pub use origin::Origin;
 pub use stamp::Stamp;
+#[cfg(any(feature = "sqlite", feature = "postgresql", feature = "mysql"))]
 pub(crate) use wire::Parts;
 
 use crate::error::{Error, ErrorKind, Result};

@@ -111,6 +111,7 @@ impl Fields<'_> {
     }
 }
 
+#[cfg(any(feature = "sqlite", feature = "postgresql", feature = "mysql"))]
 /// The fields of a message that are stored apart from each other.
 #[derive(Debug)]
 pub(crate) struct Parts<'a> {
@@ -126,6 +127,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) extra: Map<String, Value>,
 }
 
+#[cfg(any(feature = "sqlite", feature = "postgresql", feature = "mysql"))]
 impl Message {
     /// Puts a message together out of parts of any origin. The content is checked, but not decoded.
     ///

@@ -12,6 +12,10 @@ mod traits;
 mod wake;
 
 mod atomic_pipe;
+#[cfg_attr(
+    not(all(feature = "sqlite", feature = "postgresql", feature = "mysql")),
+    allow(dead_code, reason = "not every protocol uses all of it")
+)]
 mod beside;
 mod connection_unix;
 mod directory_store;
@@ -19,6 +23,10 @@ mod json_file;
 mod local_memory;
 mod message_files;
 #[cfg(any(feature = "sqlite", feature = "postgresql", feature = "mysql"))]
+#[cfg_attr(
+    not(all(feature = "sqlite", feature = "postgresql", feature = "mysql")),
+    allow(dead_code, reason = "not every protocol uses all of it")
+)]
 mod sql;
 mod unix_socket;
 

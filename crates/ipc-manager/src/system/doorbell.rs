@@ -65,6 +65,12 @@ impl Porch {
         }
     }
 
+    /// Whether a bell hangs there that nobody is behind any more. One that is gone says nothing: somebody may have tidied.
+    pub(crate) fn is_deserted(&self, name: &OsStr) -> bool {
+        let asked = UnixDatagram::unbound().and_then(|asking| asking.connect(self.address(name)));
+        asked.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    }
+
     /// Removes bells that nobody is behind.
     pub(crate) fn remove_dead_bells(&self) {
         for name in files::names(self.dir()).unwrap_or_default() {

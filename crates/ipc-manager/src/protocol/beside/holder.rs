@@ -68,7 +68,8 @@ impl Holder {
     /// Whether its process is there; unknown counts as alive.
     pub(in crate::protocol) fn is_alive(&self, porch: Option<&Porch>) -> bool {
         match self.identity.alive() {
-            Alive::Yes => true,
+            // The process may have become another program, which took the bell with it.
+            Alive::Yes => !matches!((porch, self.bell()), (Some(porch), Some(bell)) if porch.is_deserted(&bell)),
             Alive::No => false,
             // In another pid namespace the bell knows.
             Alive::Unknown => match (porch, self.bell()) {

@@ -2,6 +2,7 @@
 //! JSONFile: the whole bus in one JSON file under a lock. Easy to look at; every operation reads and writes all of it,
 //! so it is for small buses. The format is in `docs/formats.md`, "JSONFile".
 
+mod claim;
 mod connection;
 mod file;
 mod listing;

@@ -17,6 +17,9 @@ fn corrupt(at: usize, what: &str) -> Error {
     Error::new(ErrorKind::Corrupt, format!("the state is damaged: {what}")).at_offset(at)
 }
 
+/// A key, and where its value is.
+pub(super) type Entry = (String, Range<usize>);
+
 /// The next byte that is no white space.
 pub(super) fn skip_blank(text: &str, mut at: usize) -> usize {
     while matches!(text.as_bytes().get(at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
@@ -84,7 +87,7 @@ pub(super) fn skip_value(text: &str, at: usize) -> Result<usize> {
 }
 
 /// The values of an object by their keys, in order, and where it ends.
-pub(super) fn entries(text: &str, at: usize) -> Result<(Vec<(String, Range<usize>)>, usize)> {
+pub(super) fn entries(text: &str, at: usize) -> Result<(Vec<Entry>, usize)> {
     let mut found = Vec::new();
     let end = each_entry(text, at, |key, value| {
         let end = skip_value(text, value)?;
@@ -98,7 +101,7 @@ pub(super) fn entries(text: &str, at: usize) -> Result<(Vec<(String, Range<usize
 pub(super) fn each_entry(text: &str, at: usize, mut one: impl FnMut(String, usize) -> Result<usize>) -> Result<usize> {
     each(text, at, b'{', b'}', |at| {
         let key = skip_string(text, at)?;
-        let name = json::normalise(text[at..key].as_bytes(), &Limits::DEFAULT)
+        let name = json::normalise(&text.as_bytes()[at..key], &Limits::DEFAULT)
             .and_then(|name| json::parse_value(&name))
             .map_err(|error| corrupt(at, "a key is no JSON").with_source(error))?;
         let Value::String(name) = name else { return Err(corrupt(at, "a key is no text")) };

@@ -173,7 +173,6 @@ fn kind(word: &str) -> Kind {
 
 /// Whether a text is a UUID as it is usually written: what the database would understand beyond that comes back in
 /// another spelling.
-#[cfg_attr(not(any(feature = "postgresql", feature = "mysql")), allow(dead_code))]
 pub(super) fn is_uuid(id: &str) -> bool {
     id.len() == 36
         && id.bytes().enumerate().all(|(at, byte)| match at {

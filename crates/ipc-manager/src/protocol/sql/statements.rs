@@ -73,6 +73,7 @@ pub(super) struct Statements {
 }
 
 impl Statements {
+    #[allow(clippy::too_many_lines, reason = "a list")]
     pub(super) fn new(dialect: &'static dyn Dialect, schema: &Schema) -> Self {
         let render = |template: &str| render(dialect, template);
         let if_has = |has: bool, text: &'static str, otherwise: &'static str| if has { text } else { otherwise };

@@ -105,7 +105,6 @@ impl Row {
 
 /// What a failure means to the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code, reason = "one engine for all, and not every database has every trouble")]
 pub(super) enum Trouble {
     /// Others held a lock for longer than anybody waits.
     Busy,

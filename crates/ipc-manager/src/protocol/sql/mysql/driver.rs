@@ -194,10 +194,9 @@ fn failure(error: mysql::Error) -> Failure {
     let trouble = match &error {
         mysql::Error::IoError(io) if io.kind() == std::io::ErrorKind::PermissionDenied => Trouble::Denied,
         mysql::Error::IoError(_) | mysql::Error::CodecError(_) => Trouble::Lost,
-        mysql::Error::DriverError(driver) => match driver {
-            mysql::DriverError::CouldNotConnect(_) | mysql::DriverError::ConnectTimeout => Trouble::Unreachable,
-            _ => Trouble::Other,
-        },
+        mysql::Error::DriverError(mysql::DriverError::CouldNotConnect(_) | mysql::DriverError::ConnectTimeout) => {
+            Trouble::Unreachable
+        }
         mysql::Error::MySqlError(error) => match error.code {
             1213 | 1020 | 1452 => Trouble::Conflict,
             1205 | 3572 => Trouble::Busy,

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is particular to buses on servers: passwords, routes, restarts, private servers, foreign writers.
+
+use std::time::{Duration, Instant};
+
+use ipc_manager::{Client, ConnectionString, Credentials, ErrorKind, Registry, Spawn, Stored, WaitFor};
+use ipc_manager_servers::{Options, PrivateServer};
+use ipc_manager_testkit::servers::{Engine, Server, can_start, shared};
+use ipc_manager_testkit::{PATIENCE, Puppet, Sandbox, Subject, Test, eventually};
+use serde_json::json;
+
+pub fn tests() -> Vec<Test> {
+    let postgresql: fn() -> Result<(), String> = || can_start(Engine::PostgreSQL);
+    let mariadb: fn() -> Result<(), String> = || can_start(Engine::MariaDb);
+    let mysql: fn() -> Result<(), String> = || can_start(Engine::MySql);
+    vec![
+        Test::new("databases::a_password_is_needed_and_shown_nowhere", a_password_is_needed_and_shown_nowhere)
+            .only_if(postgresql),
+        Test::new("databases::urls_lead_to_the_same_bus", urls_lead_to_the_same_bus).only_if(postgresql),
+        Test::new("databases::a_foreign_writer_wakes_a_reader", a_foreign_writer_wakes_a_reader).only_if(postgresql),
+        Test::new("databases::t21_postgresql_restarts", |_| restarts(Engine::PostgreSQL, "PostgreSQL"))
+            .only_if(postgresql),
+        Test::new("databases::t21_mariadb_restarts", |_| restarts(Engine::MariaDb, "MariaDB")).only_if(mariadb),
+        Test::new("databases::t21_mysql_restarts", |_| restarts(Engine::MySql, "MySQL")).only_if(mysql),
+        Test::new("databases::private_postgresql_goes_with_its_bus", |_| private("PostgreSQL")).only_if(postgresql),
+        Test::new("databases::private_mariadb_goes_with_its_bus", |_| private("MariaDB")).only_if(mariadb),
+        Test::new("databases::private_mysql_goes_with_its_bus", |_| private("MySQL")).only_if(mysql),
+        Test::new("databases::a_private_server_cannot_be_kept", |_| a_private_server_cannot_be_kept())
+            .only_if(postgresql),
+        Test::new("databases::a16_content_that_a_foreign_table_would_cut_is_refused", a16_is_refused).only_if(mariadb),
+    ]
+}
+
+fn a_password_is_needed_and_shown_nowhere(sandbox: &Sandbox) {
+    let server = PrivateServer::start(Engine::PostgreSQL, &Options::new()).unwrap();
+    let secret = "s3cret-in-no-output";
+    let sql = format!("CREATE ROLE app LOGIN PASSWORD '{secret}'; CREATE DATABASE app OWNER app");
+    for statement in sql.split("; ") {
+        psql(&server, "quickdb", statement);
+    }
+    // Whoever is not the superuser must show a password.
+    let files = psql(&server, "quickdb", "SHOW hba_file");
+    let hba = std::fs::read_to_string(files.trim()).unwrap();
+    std::fs::write(files.trim(), format!("local all app scram-sha-256\n{hba}")).unwrap();
+    psql(&server, "quickdb", "SELECT pg_reload_conf()");
+    let route = server.dbi_dsn().replace("quickdb", "app");
+    let credentials = Credentials::none().with_user("app").with_password(secret);
+    let spawn = || Spawn::builder().protocol("PostgreSQL").route(&route).guard(false);
+    let mut bus = spawn().credentials(credentials.clone()).spawn().unwrap();
+    let text =
+        format!("{bus} {bus:?} {:?} {credentials:?}", Registry::standard().with_credentials(credentials.clone()));
+    assert!(!text.contains(secret), "{text}");
+    let info = bus.info().clone();
+    let builder = |name: &str| Client::builder(name, &info).user("app");
+    let refused = builder("a").password("another").connect().unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Permission, "{refused:?}");
+    assert!(!format!("{refused:?}").contains(secret));
+    let mut a = builder("a").password(secret).connect().unwrap();
+    let subject = Subject::new("PostgreSQL");
+    let mut b = Puppet::start(&subject, &info.to_string(), sandbox.dir());
+    let connect = json!({"op": "connect", "name": "b", "info": info.to_string(), "user": "app", "password": secret});
+    b.must(&connect);
+    a.send("b", "x").unwrap();
+    assert_eq!(b.recv_count(1)[0].content, "x");
+    let arguments = std::fs::read_to_string(format!("/proc/{}/cmdline", b.pid())).unwrap();
+    assert!(!arguments.contains(secret));
+    b.disconnect();
+    drop(a);
+    bus.unspawn().unwrap();
+    let tables = psql(&server, "app", "SELECT COUNT(*) FROM pg_tables WHERE tablename LIKE 'ipcm%'");
+    assert_eq!(tables.trim(), "0", "what was made is removed");
+}
+
+fn psql(server: &PrivateServer, database: &str, sql: &str) -> String {
+    let client = ipc_manager_servers::client_program(Engine::PostgreSQL).unwrap();
+    let host = server.socket().parent().unwrap().to_owned();
+    let output = std::process::Command::new(client)
+        .args(["-X", "-q", "-A", "-t", "-d", database, "-c", sql, "-U", &server.user(), "-h"])
+        .arg(host)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn urls_lead_to_the_same_bus(_: &Sandbox) {
+    let database = shared(Engine::PostgreSQL).and_then(Server::fresh_database).unwrap();
+    let host = database.dbi_dsn().split("host=").nth(1).unwrap().replace('/', "%2F");
+    let url = format!("postgres://{host}/{}", database.name());
+    let mut bus = Spawn::builder().protocol("PostgreSQL").route(&url).guard(false).spawn().unwrap();
+    assert!(bus.route().as_str().starts_with("dbi:Pg:dbname="), "others read no URLs: {bus}");
+    let by_url = ConnectionString::parse(&json!(["PostgreSQL", "JSON::Zstd", url]).to_string()).unwrap();
+    let mut a = ipc_manager::connect("a", &by_url).unwrap();
+    let mut b = bus.connect("b").unwrap();
+    a.send("b", "x").unwrap();
+    assert_eq!(b.recv_timeout(PATIENCE).unwrap().content(), "x");
+    drop((a, b));
+    bus.unspawn().unwrap();
+    let missing = ConnectionString::parse(&json!(["PostgreSQL", "JSON", url.replace("ipcm_", "no_")]).to_string());
+    assert_eq!(ipc_manager::connect("a", &missing.unwrap()).unwrap_err().kind(), ErrorKind::NoSuchBus);
+}
+
+fn a_foreign_writer_wakes_a_reader(_: &Sandbox) {
+    let database = shared(Engine::PostgreSQL).and_then(Server::fresh_database).unwrap();
+    let bus = Spawn::builder().protocol("PostgreSQL").serializer("JSON").route(&database.dbi_dsn()).guard(false);
+    let bus = bus.spawn().unwrap();
+    let (mut a, _b) = (bus.connect("a").unwrap(), bus.connect("b").unwrap());
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(move || {
+            let started = Instant::now();
+            (a.recv_timeout(PATIENCE).unwrap(), started.elapsed(), a)
+        });
+        database
+            .execute(
+                "INSERT INTO ipcm_messages (id, \"to\", \"from\", stamp, content, broadcast) VALUES \
+                 (gen_random_uuid(), 'a', 'b', 1800000000.5, convert_to('{\"x\":1}', 'UTF8'), FALSE)",
+            )
+            .unwrap();
+        let (message, _, a) = reader.join().unwrap();
+        assert_eq!(message.content(), &json!({"x": 1}));
+        assert!(!a.wake().unwrap().descriptors.is_empty());
+        drop(a);
+    });
+}
+
+/// Senders and readers go on by themselves when the server was away, and each message arrives once.
+fn restarts(engine: Engine, protocol: &str) {
+    let mut server = PrivateServer::start(engine, &Options::new()).unwrap();
+    let credentials = Credentials::none().with_user(&server.user());
+    let registry = Registry::standard().with_credentials(credentials);
+    let bus = Spawn::builder().protocol(protocol).registry(registry.clone()).route(&server.dbi_dsn()).guard(false);
+    let bus = bus.spawn().unwrap();
+    let mut reader = bus.connect("reader").unwrap();
+    let (info, count) = (bus.info().clone(), 400);
+    let sender = std::thread::spawn(move || {
+        let mut sender = Client::builder("sender", &info).registry(registry).connect().unwrap();
+        for number in 0..count {
+            let mut message = sender.message("reader", &number).unwrap();
+            let deadline = Instant::now() + PATIENCE;
+            while let Err(error) = sender.send_message(message.clone()) {
+                assert!(error.is_retryable() && Instant::now() < deadline, "{error:?}");
+                assert!(matches!(error.stored(), Some(Stored::No | Stored::Maybe)));
+                message = error.into_message().unwrap();
+                let _ = sender.wait_for(&WaitFor::nothing().within(Duration::from_millis(20)));
+            }
+        }
+        sender
+    });
+    let mut got = Vec::new();
+    let mut restarted = 0;
+    let deadline = Instant::now() + PATIENCE * 4;
+    while got.len() < count && Instant::now() < deadline {
+        match reader.recv_timeout(Duration::from_millis(200)) {
+            Ok(message) => got.push(message.content().as_u64().unwrap()),
+            Err(error) => assert!(error.is_retryable(), "{error:?}"),
+        }
+        if got.len() > 50 * (restarted + 1) && restarted < 3 {
+            // In order, and as a crash.
+            if restarted == 1 { server.kill() } else { server.stop() }.unwrap();
+            server.start_again().unwrap();
+            restarted += 1;
+        }
+    }
+    let mut sender = sender.join().unwrap();
+    assert_eq!(got, (0..count as u64).collect::<Vec<_>>(), "lost, doubled or out of order");
+    assert_eq!(restarted, 3);
+    eventually("the sender can leave", || sender.disconnect().is_ok());
+    eventually("the reader can leave", || reader.disconnect().is_ok());
+}
+
+fn private(protocol: &str) {
+    let mut bus = Spawn::builder().protocol(protocol).spawn().unwrap();
+    let route = bus.route().as_str().to_owned();
+    let dir = route.split(['=', ';']).find(|part| part.starts_with('/')).unwrap().to_owned();
+    let folder = std::path::Path::new(&dir).ancestors().find(|at| at.to_str().unwrap().contains("ipcm-db-")).unwrap();
+    assert!(folder.exists());
+    let mut other = Spawn::builder().protocol(protocol).spawn().unwrap();
+    assert_ne!(bus.route(), other.route(), "each bus has a server of its own");
+    let (mut a, mut b) = (bus.connect("a").unwrap(), bus.connect("b").unwrap());
+    a.send("b", "x").unwrap();
+    assert_eq!(b.recv_timeout(PATIENCE).unwrap().content(), "x");
+    drop((a, b));
+    assert!(bus.shutdown().unwrap().is_balanced());
+    let error = bus.connect("late").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoSuchBus, "{error:?}");
+    other.shutdown().unwrap();
+    drop(bus);
+    let at = std::path::Path::new(&dir);
+    eventually("the server is gone with all that it had", || !at.exists());
+}
+
+fn a_private_server_cannot_be_kept() {
+    let refused = Spawn::builder().protocol("PostgreSQL").guard(false).spawn().unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unsupported, "{refused:?}");
+}
+
+fn a16_is_refused(_: &Sandbox) {
+    let database = shared(Engine::MariaDb).and_then(Server::fresh_database).unwrap();
+    // As the reference implementation makes them.
+    let dump = std::fs::read_to_string(crate::vectors::folder("mariadb").join("01-spawned.sql")).unwrap();
+    database.execute(&dump).unwrap();
+    let info = json!(["MariaDB", "JSON", database.dbi_dsn()]).to_string();
+    let info = ConnectionString::parse(&info).unwrap();
+    let (mut a, mut b) = (ipc_manager::connect("a", &info).unwrap(), ipc_manager::connect("b", &info).unwrap());
+    let error = a.send("b", &"x".repeat(65_534)).unwrap_err();
+    assert_eq!((error.kind(), error.stored()), (ErrorKind::TooLarge, Some(Stored::No)), "{error:?}");
+    a.send("b", &"x".repeat(65_533)).unwrap();
+    assert_eq!(b.recv_timeout(PATIENCE).unwrap().content().as_str().unwrap().len(), 65_533);
+    // These tables take names that differ by case for one.
+    let error = ipc_manager::connect("A", &info).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NameInUse, "{error:?}");
+    assert_eq!(b.send("A", "x").unwrap_err().kind(), ErrorKind::NoSuchPeer);
+}
