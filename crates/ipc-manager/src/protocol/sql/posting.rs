@@ -38,6 +38,13 @@ pub enum SqlValue {
 }
 
 /// Which database a transaction is on.
+///
+/// ```
+/// use ipc_manager::{Database, Transaction};
+/// fn placeholder(tx: &mut dyn Transaction) -> &'static str {
+///     if tx.database() == Database::PostgreSql { "$1" } else { "?" }
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Database {
@@ -55,6 +62,13 @@ pub enum Database {
 ///
 /// It is implemented for the transactions of `rusqlite`, `postgres` and `mysql`, as far as the features are on; for other
 /// drivers implement it yourself.
+///
+/// ```
+/// use ipc_manager::{SqlValue, Transaction};
+/// fn count(tx: &mut dyn Transaction) -> Option<SqlValue> {
+///     tx.query("SELECT count(*) FROM orders", &[]).ok()?.pop()?.pop()
+/// }
+/// ```
 pub trait Transaction {
     /// Which database it is on.
     fn database(&mut self) -> Database;
