@@ -59,6 +59,8 @@ mod stats;
 mod system;
 
 pub use bus::{Audit, Cleaved, Observer, Signal, Spawn, SpawnBuilder, spawn};
+#[cfg(any(feature = "sqlite", feature = "postgresql", feature = "mysql"))]
+pub use client::Posted;
 pub use client::{Client, ClientBuilder, Suspend, Typed, Wait, WaitFor, connect, local_clients, reconnect};
 pub use connection_string::{ConnectionString, ProtocolName};
 pub use error::{Error, ErrorKind, Place, Result, Stored};
@@ -70,6 +72,8 @@ pub use protocol::{
     Durability, Envelope, Hold, Inbox, Leave, Mode, NotViable, OpenOptions, Opened, PeerRecord, PeerState, Protocol,
     Receipt, Registry, WaitMechanism, Wake, Wanted,
 };
+#[cfg(any(feature = "sqlite", feature = "postgresql", feature = "mysql"))]
+pub use protocol::{Database, SqlValue, Transaction};
 pub use route::Route;
 pub use serializer::{Serializer, SerializerSpec};
 pub use service::{

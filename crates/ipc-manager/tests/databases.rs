@@ -28,6 +28,13 @@ pub fn tests() -> Vec<Test> {
         Test::new("databases::a_private_server_cannot_be_kept", |_| a_private_server_cannot_be_kept())
             .only_if(postgresql),
         Test::new("databases::a16_content_that_a_foreign_table_would_cut_is_refused", a16_is_refused).only_if(mariadb),
+        Test::new("databases::in_one_transaction_sqlite", in_one_transaction),
+        Test::new("databases::in_one_transaction_postgresql", |_| in_one_transaction_on_a_server(Engine::PostgreSQL))
+            .only_if(postgresql),
+        Test::new("databases::in_one_transaction_mariadb", |_| in_one_transaction_on_a_server(Engine::MariaDb))
+            .only_if(mariadb),
+        Test::new("databases::in_one_transaction_mysql", |_| in_one_transaction_on_a_server(Engine::MySql))
+            .only_if(mysql),
     ]
 }
 
@@ -210,4 +217,83 @@ fn a16_is_refused(_: &Sandbox) {
     let error = ipc_manager::connect("A", &info).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NameInUse, "{error:?}");
     assert_eq!(b.send("A", "x").unwrap_err().kind(), ErrorKind::NoSuchPeer);
+}
+
+/// The application's own change and the message are there together, or neither is.
+fn in_one_transaction(sandbox: &Sandbox) {
+    let at = sandbox.dir().join("app.sqlite");
+    let mut own = rusqlite::Connection::open(&at).unwrap();
+    own.execute_batch("CREATE TABLE orders (number INTEGER)").unwrap();
+    let mut bus = Spawn::builder().in_database_of(&mut own).unwrap().guard(false).spawn().unwrap();
+    assert_eq!(bus.route().as_str(), at.to_str().unwrap());
+    let (mut a, mut b) = (bus.connect("a").unwrap(), bus.connect("b").unwrap());
+    for (number, is_kept) in [(1, false), (2, true)] {
+        let mut transaction = own.transaction().unwrap();
+        transaction.execute("INSERT INTO orders VALUES (?1)", [number]).unwrap();
+        let posted = a.send_in(&mut transaction, "b", &number).unwrap();
+        assert_eq!(posted.receipt(), ipc_manager::Receipt::Delivered);
+        let refused = a.send_in(&mut transaction, "nobody", &number).unwrap_err();
+        assert_eq!((refused.kind(), refused.stored()), (ErrorKind::NoSuchPeer, Some(Stored::No)));
+        assert!(b.try_recv().unwrap().is_none(), "it is there before the commit");
+        if is_kept {
+            transaction.commit().unwrap();
+            a.committed(posted);
+        } else {
+            transaction.rollback().unwrap();
+        }
+    }
+    assert_eq!(b.recv_timeout(PATIENCE).unwrap().content(), 2);
+    assert!(b.try_recv().unwrap().is_none());
+    assert_eq!(a.stats().sent["b"], 1);
+    let orders: i64 = own.query_row("SELECT SUM(number) FROM orders", [], |row| row.get(0)).unwrap();
+    assert_eq!(orders, 2);
+    drop((a, b));
+    bus.unspawn().unwrap();
+    own.query_row("SELECT COUNT(*) FROM orders", [], |_| Ok(())).expect("the application's own table stays");
+}
+
+fn in_one_transaction_on_a_server(engine: Engine) {
+    let database = shared(engine).and_then(Server::fresh_database).unwrap();
+    let protocol = match engine {
+        Engine::PostgreSQL => "PostgreSQL",
+        Engine::MariaDb => "MariaDB",
+        Engine::MySql => "MySQL",
+    };
+    let registry = Registry::standard().with_credentials(Credentials::none().with_user(database.server().user()));
+    let bus = Spawn::builder().protocol(protocol).registry(registry).route(&database.dbi_dsn()).guard(false);
+    let bus = bus.spawn().unwrap();
+    let (mut a, mut b) = (bus.connect("a").unwrap(), bus.connect("b").unwrap());
+    let mut post = |transaction: &mut dyn ipc_manager::Transaction, number: i32| {
+        let posted = a.send_in(transaction, "b", &number).unwrap();
+        assert!(b.try_recv().unwrap().is_none(), "it is there before the commit");
+        posted
+    };
+    let posted = match engine {
+        Engine::PostgreSQL => {
+            let mut config = postgres::Config::new();
+            config.user(database.server().user()).dbname(database.name());
+            config.host_path(database.server().socket().parent().unwrap());
+            let mut own = config.connect(postgres::NoTls).unwrap();
+            drop(post(&mut own.transaction().unwrap(), 1));
+            let mut transaction = own.transaction().unwrap();
+            let posted = post(&mut transaction, 2);
+            transaction.commit().unwrap();
+            posted
+        }
+        _ => {
+            let options = mysql::OptsBuilder::new()
+                .socket(database.server().socket().to_str())
+                .user(Some(database.server().user()))
+                .db_name(Some(database.name()));
+            let mut own = mysql::Conn::new(options).unwrap();
+            drop(post(&mut own.start_transaction(mysql::TxOpts::default()).unwrap(), 1));
+            let mut transaction = own.start_transaction(mysql::TxOpts::default()).unwrap();
+            let posted = post(&mut transaction, 2);
+            transaction.commit().unwrap();
+            posted
+        }
+    };
+    a.committed(posted);
+    assert_eq!(b.recv_timeout(PATIENCE).unwrap().content(), 2);
+    assert!(b.try_recv().unwrap().is_none());
 }

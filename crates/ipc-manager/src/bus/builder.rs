@@ -141,6 +141,18 @@ impl SpawnBuilder {
         self
     }
 
+    /// Puts the bus into the database that a connection of the application's own is on. The bus has connections of its
+    /// own; this one is only asked where it is.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) for a database that others cannot find, such as one in memory, and what the
+    /// database says.
+    #[cfg(any(feature = "sqlite", feature = "postgresql", feature = "mysql"))]
+    pub fn in_database_of(self, connection: &mut dyn crate::protocol::Transaction) -> Result<Self> {
+        let (protocol, route) = crate::protocol::place_of(connection).map_err(|error| error.during("spawn"))?;
+        Ok(self.protocol(protocol).route(route.as_str()))
+    }
+
     /// Makes the bus.
     ///
     /// # Errors

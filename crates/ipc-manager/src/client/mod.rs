@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Clients: building, sending, receiving, waiting, peers, leaving. Everything that is alike over all protocols.
 
+mod backlog;
 mod builder;
 mod connections;
 mod delivery;
@@ -10,6 +11,8 @@ mod outbox;
 mod peers;
 mod receive;
 mod send;
+#[cfg(any(feature = "sqlite", feature = "postgresql", feature = "mysql"))]
+mod transaction;
 mod typed;
 mod wait;
 mod watching;
@@ -20,6 +23,8 @@ pub use builder::{ClientBuilder, connect, reconnect};
 pub use leave::Suspend;
 pub use local::local_clients;
 pub(crate) use local::local_clients_on;
+#[cfg(any(feature = "sqlite", feature = "postgresql", feature = "mysql"))]
+pub use transaction::Posted;
 pub use typed::Typed;
 pub use wait::{Wait, WaitFor};
 

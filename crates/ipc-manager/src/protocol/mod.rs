@@ -32,6 +32,11 @@ mod unix_socket;
 
 use std::sync::Arc;
 
+#[cfg(any(feature = "sqlite", feature = "postgresql", feature = "mysql"))]
+pub use sql::{Database, SqlValue, Transaction};
+#[cfg(any(feature = "sqlite", feature = "postgresql", feature = "mysql"))]
+pub(crate) use sql::{Posting, place_of, post};
+
 pub use capabilities::{Capabilities, Durability, WaitMechanism};
 pub use connections::{ConnectionRecord, Connections};
 pub use credentials::Credentials;

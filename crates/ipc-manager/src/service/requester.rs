@@ -38,9 +38,17 @@ pub(super) struct Requester<C> {
 #[derive(Debug)]
 struct Pending<C> {
     peer: PeerName,
-    /// The process that was asked.
-    pid: Option<u32>,
+    asked: Holder,
     awaits: Awaits<C>,
+}
+
+/// The process that was asked, and since when it was on record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+struct Holder {
+    pid: Option<u32>,
+    since: Option<SystemTime>,
+    /// Tells of a program that became another by exec, where the store does not.
+    image: Option<(u64, u64)>,
 }
 
 /// What becomes of an answer.
@@ -57,7 +65,7 @@ pub(super) enum Awaits<C> {
 /// A process that was asked.
 #[derive(Debug)]
 struct Asked {
-    pid: Option<u32>,
+    holder: Holder,
     /// Tells of its end; `None` for this process itself, and where nothing can tell.
     end: Option<OwnedFd>,
     has_ended: bool,
@@ -106,24 +114,26 @@ impl<C> Requester<C> {
         if record.as_ref().is_some_and(|record| record.state == PeerState::Dead) {
             return Err(gone([&name]));
         }
-        let pid = record.filter(|record| record.state.is_alive()).and_then(|record| record.pid);
+        let record = record.filter(|record| record.state.is_alive());
+        let (pid, since) = record.map_or((None, None), |record| (record.pid, record.since));
+        let holder = Holder { pid, since, image: pid.and_then(process::image_of) };
         let end = pid.filter(|pid| *pid != process::own_pid()).and_then(children::end_of);
         if self.asked.len() >= MOST_WATCHED {
             let awaited: BTreeSet<_> = self.pending.values().map(|pending| &pending.peer).collect();
             self.asked.retain(|name, _| awaited.contains(name));
         }
-        self.asked.insert(name.clone(), Asked { pid, end, has_ended: false, ran: Instant::now() });
+        self.asked.insert(name.clone(), Asked { holder, end, has_ended: false, ran: Instant::now() });
         Ok(name)
     }
 
     /// Notes a request that was sent.
     pub(super) fn add(&mut self, id: RequestId, peer: PeerName, awaits: Awaits<C>) {
-        let pid = self.asked.get(&peer).and_then(|asked| asked.pid);
+        let asked = self.asked.get(&peer).map(|asked| asked.holder).unwrap_or_default();
         if self.pending.is_empty() {
             self.pause = LOOKS.0;
             self.next_look = Instant::now() + self.pause;
         }
-        self.pending.insert(id, Pending { peer, pid, awaits });
+        self.pending.insert(id, Pending { peer, asked, awaits });
     }
 
     /// Gives a response to whoever waits for it.
@@ -255,10 +265,10 @@ impl<C> Requester<C> {
         let mut verdicts = BTreeMap::new();
         let mut hopeless = Vec::new();
         for (id, pending) in self.pending.iter().filter(|(_, pending)| pending.is_open()) {
-            let key = (&pending.peer, pending.pid);
+            let key = (&pending.peer, pending.asked);
             let is_gone = match verdicts.get(&key) {
                 Some(is_gone) => *is_gone,
-                None => is_gone(client, &pending.peer, pending.pid)?,
+                None => is_gone(client, &pending.peer, pending.asked)?,
             };
             verdicts.insert(key, is_gone);
             if is_gone {
@@ -293,7 +303,7 @@ impl Asked {
     /// Whether the process that was asked before is still the one to ask. Who ended a moment ago is found out about
     /// while its answer is waited for.
     fn is_as_it_was(&mut self) -> bool {
-        let Some(end) = &self.end else { return self.pid == Some(process::own_pid()) };
+        let Some(end) = &self.end else { return self.holder.pid == Some(process::own_pid()) };
         if !self.has_ended && self.ran.elapsed() >= ASK_AGAIN {
             self.has_ended = is_readable(end);
             self.ran = Instant::now();
@@ -311,17 +321,20 @@ fn is_readable(descriptor: &OwnedFd) -> bool {
 }
 
 /// Whether a peer that was asked can no longer answer.
-fn is_gone(client: &mut Client, peer: &PeerName, asked: Option<u32>) -> Result<bool> {
+fn is_gone(client: &mut Client, peer: &PeerName, asked: Holder) -> Result<bool> {
     let suspends = client.capabilities().suspend;
-    Ok(match client.peer(peer.as_str())?.map(|record| (record.state, record.pid)) {
-        None | Some((PeerState::Dead, _)) => true,
-        Some((PeerState::Suspended { until }, _)) => until.is_some_and(|until| until <= SystemTime::now()),
+    let Some(record) = client.peer(peer.as_str())? else { return Ok(true) };
+    Ok(match (record.state, record.pid) {
+        (PeerState::Dead, _) => true,
+        (PeerState::Suspended { until }, _) => until.is_some_and(|until| until <= SystemTime::now()),
+        (_, now) if now.is_some() && now == asked.pid => {
+            // The same process on the same record, but no longer the program that put itself there.
+            let has_become_another = || now.and_then(process::image_of).is_some_and(|image| Some(image) != asked.image);
+            record.since == asked.since && asked.image.is_some() && has_become_another()
+        }
         // Where a mailbox outlives its process, whoever continues the name finds the request in it. Elsewhere the
         // request went with the process that was asked.
-        Some((_, now)) => {
-            let is_another = now.is_some() && now != asked;
-            !suspends && is_another && asked.is_some_and(|asked| !process::pid_is_alive(asked))
-        }
+        (_, now) => !suspends && now.is_some() && asked.pid.is_some_and(|asked| !process::pid_is_alive(asked)),
     })
 }
 

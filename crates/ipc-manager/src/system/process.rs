@@ -149,6 +149,17 @@ fn state_of(pid: &str) -> Option<(u8, u64)> {
     Some((state, fields.nth(18)?.parse().ok()?))
 }
 
+/// Tells one program of a process from the next that it becomes by exec: where its code and its stack begin, fields 26 and
+/// 28 of `/proc/PID/stat`. `None` where that is not known, or not told.
+pub(crate) fn image_of(pid: u32) -> Option<(u64, u64)> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
+    let mut fields = std::str::from_utf8(stat.get(after_name..)?).ok()?.split_ascii_whitespace();
+    let (code, stack) = (fields.nth(23)?.parse().ok()?, fields.nth(1)?.parse().ok()?);
+    // Who may not know is told 0 or 1.
+    (code > 1 && stack > 1).then_some((code, stack))
+}
+
 /// Whether a process of that number is there. One that ended but was not reaped yet is not.
 pub(crate) fn pid_is_alive(pid: u32) -> bool {
     let Some(number) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
@@ -303,6 +314,26 @@ mod tests {
         assert!(!pid_is_alive(pid));
         assert!(!pid_is_alive(0));
         assert!(!pid_is_alive(u32::MAX));
+    }
+
+    #[test]
+    fn a_process_that_becomes_another_program_has_another_image() {
+        let mut child = Command::new("sh")
+            .args(["-c", "read line; exec sleep 60"])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (before, own) = (image_of(child.id()), image_of(own_pid()));
+        assert!(before.is_some() && own == image_of(own_pid()));
+        drop(child.stdin.take());
+        let ended = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while image_of(child.id()) == before {
+            assert!(std::time::Instant::now() < ended, "it is taken for the same program");
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(image_of(child.id()), None);
     }
 
     #[test]

@@ -6,14 +6,17 @@ use std::os::fd::BorrowedFd;
 
 use super::value::{Failure, Param, Row};
 
-/// A connection to a database. It waits for locks of others, so long at most; it never tries a statement again.
-pub(super) trait Driver: Send + fmt::Debug {
+/// What runs statements. It never tries one again.
+pub(super) trait Runner: fmt::Debug {
     /// Runs a statement; returns how many rows it changed.
     fn execute(&mut self, sql: &str, params: &[Param<'_>]) -> Result<u64, Failure>;
 
     /// Runs a statement that gives rows.
     fn query(&mut self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Failure>;
+}
 
+/// A connection to a database. It waits for locks of others, so long at most.
+pub(super) trait Driver: Runner + Send {
     /// Begins a transaction that writes.
     fn begin(&mut self) -> Result<(), Failure>;
 

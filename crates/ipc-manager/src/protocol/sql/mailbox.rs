@@ -215,7 +215,7 @@ fn keep_damaged(tx: &mut Tx<'_>, error: &Error, row: &mut Inbound) -> std::resul
 pub(super) fn put_back(store: &mut Store, own: &PeerName, messages: &[Message], limits: &Limits) -> Result<()> {
     let mut rows = Vec::with_capacity(messages.len());
     for message in messages {
-        let row = Outbound::put_back(store, message, own.as_str(), limits);
+        let row = Outbound::put_back(store.tables(), message, own.as_str(), limits);
         rows.push(row.map_err(|error| store.place(error.about_message(message.id().as_str())))?);
     }
     store.transaction("messages cannot be put back", |tx| {

@@ -4,7 +4,8 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::store::Store;
+use super::dialect::Dialect;
+use super::schema::Schema;
 use super::value::{Param, Row, Value};
 use crate::error::{Error, ErrorKind, Result};
 use crate::json;
@@ -18,6 +19,14 @@ const PUT_BACK: &str = "again";
 /// The keys of what the reference implementation's columns do not hold.
 const ORDINAL: &str = "stamp_ord";
 const EXTRA: &str = "extra";
+
+/// What a message is to be stored in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tables<'a> {
+    pub(super) dialect: &'a dyn Dialect,
+    pub(super) schema: &'a Schema,
+    pub(super) serializer: &'a dyn Serializer,
+}
 
 /// A message on its way into a row.
 #[derive(Debug)]
@@ -34,30 +43,29 @@ pub(super) struct Outbound<'a> {
 
 impl<'a> Outbound<'a> {
     /// Encodes a message, and refuses one that the tables do not take.
-    pub(super) fn new(store: &Store, envelope: &Envelope<'a>) -> Result<Self> {
-        let message = envelope.message();
-        Self::of(store, message, envelope.to().as_str(), envelope.limits(), false)
+    pub(super) fn new(tables: Tables<'_>, envelope: &Envelope<'a>) -> Result<Self> {
+        Self::of(tables, envelope.message(), envelope.to().as_str(), envelope.limits(), false)
     }
 
     /// As `new`, for a message that its reader puts back.
-    pub(super) fn put_back(store: &Store, message: &'a Message, own: &'a str, limits: &Limits) -> Result<Self> {
-        Self::of(store, message, own, limits, true)
+    pub(super) fn put_back(tables: Tables<'_>, message: &'a Message, own: &'a str, limits: &Limits) -> Result<Self> {
+        Self::of(tables, message, own, limits, true)
     }
 
-    fn of(store: &Store, message: &'a Message, to: &'a str, limits: &Limits, again: bool) -> Result<Self> {
+    fn of(tables: Tables<'_>, message: &'a Message, to: &'a str, limits: &Limits, again: bool) -> Result<Self> {
         let id = message.id().as_str();
         if !again {
             // An id that another implementation chose may be passed on only where it can be one of ours.
             MessageId::new(id)?;
         }
-        if !store.dialect.takes_id(id) {
+        if !tables.dialect.takes_id(id) {
             let detail = format!("\"{}\" cannot be a message id in this database", crate::error::Escaped(id));
             return Err(Error::new(ErrorKind::InvalidName, detail));
         }
         let json = message.raw_content().as_json();
         let mut content = Vec::with_capacity(json.len());
-        store.serializer.encode(json, &mut content)?;
-        let largest = store.schema.largest.and_then(|largest| usize::try_from(largest).ok()).unwrap_or(usize::MAX);
+        tables.serializer.encode(json, &mut content)?;
+        let largest = tables.schema.largest.and_then(|largest| usize::try_from(largest).ok()).unwrap_or(usize::MAX);
         // The reader's limit is on the whole message; the other fields have a few hundred bytes.
         let limits = [
             (content.len(), limits.encoded_bytes),

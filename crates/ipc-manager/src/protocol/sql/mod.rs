@@ -6,11 +6,13 @@
 mod address;
 mod connection;
 mod dialect;
+mod drivers;
 mod listing;
 mod mailbox;
 mod message_row;
 mod names;
 mod outgoing;
+mod posting;
 #[cfg(any(feature = "postgresql", feature = "mysql"))]
 mod private;
 mod schema;
@@ -28,3 +30,6 @@ pub(super) mod mysql;
 pub(super) mod postgresql;
 #[cfg(feature = "sqlite")]
 pub(super) mod sqlite;
+
+pub use posting::{Database, SqlValue, Transaction};
+pub(crate) use posting::{Posting, place_of, post};

@@ -74,7 +74,7 @@ impl Outgoing {
         match envelopes {
             [] => Ok(()),
             [one] => {
-                let sent = Outbound::new(store, one).and_then(|row| self.send(store, one.to(), &row));
+                let sent = Outbound::new(store.tables(), one).and_then(|row| self.send(store, one.to(), &row));
                 receipts.push(sent.map_err(|error| place(store, one, error))?);
                 Ok(())
             }
@@ -82,7 +82,7 @@ impl Outgoing {
                 let mut rows = Vec::with_capacity(many.len());
                 let mut refused = None;
                 for envelope in many {
-                    match Outbound::new(store, envelope) {
+                    match Outbound::new(store.tables(), envelope) {
                         Ok(row) => rows.push((envelope.to(), row)),
                         Err(error) => {
                             refused = Some(error);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The tables: making them, finding out which columns they have, bringing older ones up to date.
 
-use super::dialect::{Dialect, Driver, render};
+use super::dialect::{Dialect, Driver, Runner, render};
 use super::value::{Failure, Trouble};
 
 /// The tables of the reference implementation, and ours beside them.
@@ -40,7 +40,7 @@ pub(super) struct Schema {
 
 impl Schema {
     /// Finds out what is there.
-    pub(super) fn find(driver: &mut dyn Driver, dialect: &dyn Dialect) -> Result<Self, Failure> {
+    pub(super) fn find(driver: &mut dyn Runner, dialect: &dyn Dialect) -> Result<Self, Failure> {
         let mut schema = Self { sequence: dialect.sequence() == "rowid", ..Self::default() };
         let (mut peers, mut messages) = (false, false);
         for mut row in driver.query(dialect.columns(), &[])? {

@@ -91,6 +91,11 @@ impl ServerProtocol {
         opened.inspect_err(|error| log::warn!("no doorbells in {path}, so peers poll: {error}")).ok().flatten()
     }
 
+    /// The texts of the database, and where the doorbells are.
+    pub(super) fn means(&self, route: &Route) -> (&'static dyn Dialect, Option<Beside>) {
+        (self.0.dialect, self.beside(route, false))
+    }
+
     fn make_tables(&self, route: &Route, credentials: &Credentials) -> Result<()> {
         let mut driver = self.connect(route, credentials)?;
         schema::make(&mut *driver, self.0.dialect).map(drop).map_err(|failure| {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::dialect::{Dialect, Driver};
+use super::message_row::Tables;
 use super::schema::{self, Schema};
 use super::statements::Statements;
 use super::value::{Failure, Param, Row, Trouble};
@@ -67,6 +68,11 @@ impl Store {
         }
         let texts = Statements::new(dialect, &schema);
         Ok(Self { driver, dialect, texts, schema, route: route.clone(), beside, serializer, last_trouble: None })
+    }
+
+    /// What messages are stored in.
+    pub(super) fn tables(&self) -> Tables<'_> {
+        Tables { dialect: self.dialect, schema: &self.schema, serializer: &*self.serializer }
     }
 
     pub(super) fn porch(&self) -> Option<&Porch> {

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::report::{OfSize, OneWay, Report, short_rate, short_size, short_time};
+use super::report::{OfSize, OneWay, Report, RoundTrip, short_rate, short_size, short_time};
 
 /// Everything is in units of the picture, which has this width.
 const WIDTH: f64 = 960.0;
@@ -13,7 +13,7 @@ const LEFT: f64 = 140.0;
 const BAR: f64 = 330.0;
 /// Where the round trips begin, and how wide the longest is.
 const RIGHT: f64 = 610.0;
-const TRIP: f64 = 230.0;
+const TRIP: f64 = 210.0;
 /// Height of one bar, and between the groups of two protocols.
 const LINE: f64 = 15.0;
 const GAP: f64 = 12.0;
@@ -24,6 +24,7 @@ const COLOURS: [&str; 6] = ["#1b6ca8", "#6fb1e0", "#b5651d", "#e8b27a", "#4d7c3a
 const TRIP_COLOUR: &str = "#5b4b8a";
 const INK: &str = "#222222";
 const FAINT: &str = "#777777";
+const GRID: &str = "#cccccc";
 
 /// Draws the report.
 pub(super) fn svg(report: &Report) -> String {
@@ -105,11 +106,17 @@ fn panel(picture: &mut Picture, report: &Report, bytes: usize, kinds: &[(usize, 
     let mut y = picture.bottom + 34.0;
     picture.text(20.0, y, "start", 14, INK, &short_size(bytes));
     picture.text(LEFT, y, "start", 12, FAINT, "messages a second, one way");
-    picture.text(RIGHT, y, "start", 12, FAINT, "round trip in µs: median, line to 99 %");
-    y += 10.0;
-    let fastest = rows.iter().flat_map(|(_, size)| &size.one_way).flat_map(both_rates).fold(1.0, f64::max);
-    let slowest =
-        rows.iter().filter_map(|(_, size)| size.round_trip.as_ref()).map(|trip| trip.p99_us).fold(1.0, f64::max);
+    picture.text(RIGHT, y, "start", 12, FAINT, "round trip in µs: median, and line to 99 %");
+    y += 24.0;
+    let rates = Scale::over(rows.iter().flat_map(|(_, size)| &size.one_way).flat_map(both_rates), LEFT, BAR);
+    let trips = rows.iter().filter_map(|(_, size)| size.round_trip.as_ref());
+    let trips =
+        Scale::over(trips.flat_map(|trip| [trip.p50_us, trip.p99_us, trip.floor_p50_us.unwrap_or(0.0)]), RIGHT, TRIP);
+    let group = LINE * bars_as_float(kinds.len().max(1)) + GAP;
+    let bottom = y + group * bars_as_float(rows.len()) - GAP;
+    for scale in [&rates, &trips] {
+        scale.draw(picture, y, bottom);
+    }
     for (name, size) in rows {
         let bars = kinds.len().max(1);
         let height = LINE * bars_as_float(bars);
@@ -123,10 +130,10 @@ fn panel(picture: &mut Picture, report: &Report, bytes: usize, kinds: &[(usize, 
             let Some(number) = kinds.iter().position(|kind| *kind == (one_way.senders, one_way.batch)) else {
                 continue;
             };
-            rate_bar(picture, y + LINE * bars_as_float(number), one_way, BAR / fastest, colour(number));
+            rate_bar(picture, y + LINE * bars_as_float(number), one_way, &rates, colour(number));
         }
         if let Some(trip) = &size.round_trip {
-            trip_bar(picture, y + height / 2.0, [trip.p50_us, trip.p99_us], trip.floor_p50_us, TRIP / slowest);
+            trip_bar(picture, y + height / 2.0, trip, &trips);
         }
         y += height + GAP;
     }
@@ -147,29 +154,76 @@ fn bars_as_float(bars: usize) -> f64 {
     f64::from(u16::try_from(bars).unwrap_or(u16::MAX))
 }
 
-fn rate_bar(picture: &mut Picture, y: f64, one_way: &OneWay, scale: f64, colour: &str) {
-    let width = one_way.messages_per_second * scale;
-    picture.rectangle(LEFT, y + 1.0, width.max(1.0), LINE - 3.0, colour);
-    let mut end = width;
+/// Powers of ten, side by side: what is twice as much is as far apart everywhere.
+struct Scale {
+    left: f64,
+    lowest: f64,
+    unit: f64,
+    powers: u16,
+}
+
+impl Scale {
+    /// The powers of ten that hold all figures; those of nothing are left out.
+    fn over(figures: impl Iterator<Item = f64>, left: f64, width: f64) -> Self {
+        let (least, most) = figures
+            .filter(|figure| *figure > 0.0)
+            .fold((f64::MAX, 0.0), |(least, most), figure| (f64::min(least, figure), f64::max(most, figure)));
+        let lowest = if least > most { 0.0 } else { least.log10().floor() };
+        let powers = if least > most { 1.0 } else { (most.log10().ceil() - lowest).max(1.0) };
+        // From one thousandth to a trillion there are few.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        Self { left, lowest, unit: width / powers, powers: powers as u16 }
+    }
+
+    /// How far right a figure is.
+    fn at(&self, figure: f64) -> f64 {
+        let power = if figure > 0.0 { figure.log10() - self.lowest } else { 0.0 };
+        self.left + power.max(0.0) * self.unit
+    }
+
+    fn draw(&self, picture: &mut Picture, top: f64, bottom: f64) {
+        for power in 0..=self.powers {
+            let x = self.left + f64::from(power) * self.unit;
+            picture.rectangle(x - 0.25, top - 4.0, 0.5, bottom - top + 8.0, GRID);
+            let figure = 10_f64.powf(self.lowest + f64::from(power));
+            let label = if figure >= 1e6 { format!("{}M", figure / 1e6) } else { plain(figure) };
+            picture.text(x, top - 7.0, "middle", 10, FAINT, &label);
+        }
+    }
+}
+
+/// A power of ten below a million.
+fn plain(figure: f64) -> String {
+    if figure >= 1e3 { format!("{}k", figure / 1e3) } else { format!("{figure}") }
+}
+
+fn rate_bar(picture: &mut Picture, y: f64, one_way: &OneWay, scale: &Scale, colour: &str) {
+    let mut end = scale.at(one_way.messages_per_second);
+    picture.rectangle(LEFT, y + 1.0, (end - LEFT).max(1.0), LINE - 3.0, colour);
     if let Some(floor) = bare_rate(one_way) {
-        picture.rectangle(LEFT + floor * scale - 1.0, y, 2.0, LINE - 1.0, INK);
-        end = end.max(floor * scale);
+        let floor = scale.at(floor);
+        picture.rectangle(floor - 1.0, y, 2.0, LINE - 1.0, INK);
+        end = end.max(floor);
     }
     let ratio = one_way.ratio_to_single_sends.map_or(String::new(), |ratio| format!("  ({ratio:.2})"));
     let figure = format!("{}{ratio}", short_rate(one_way.messages_per_second));
-    picture.text(LEFT + end + 6.0, y + LINE - 4.0, "start", 11, INK, &figure);
+    picture.text(end + 6.0, y + LINE - 4.0, "start", 11, INK, &figure);
 }
 
-fn trip_bar(picture: &mut Picture, middle: f64, [median, most]: [f64; 2], floor: Option<f64>, scale: f64) {
-    picture.rectangle(RIGHT, middle - 7.0, (median * scale).max(1.0), 14.0, TRIP_COLOUR);
-    picture.rectangle(RIGHT + median * scale, middle - 0.75, ((most - median) * scale).max(0.0), 1.5, TRIP_COLOUR);
-    picture.rectangle(RIGHT + most * scale - 0.75, middle - 4.0, 1.5, 8.0, TRIP_COLOUR);
-    if let Some(floor) = floor {
-        picture.rectangle(RIGHT + floor * scale - 1.0, middle - 9.0, 2.0, 18.0, INK);
+fn trip_bar(picture: &mut Picture, middle: f64, trip: &RoundTrip, scale: &Scale) {
+    let (median, most) = (scale.at(trip.p50_us), scale.at(trip.p99_us));
+    picture.rectangle(RIGHT, middle - 7.0, (median - RIGHT).max(1.0), 14.0, TRIP_COLOUR);
+    picture.rectangle(median, middle - 0.75, (most - median).max(0.0), 1.5, TRIP_COLOUR);
+    picture.rectangle(most - 0.75, middle - 4.0, 1.5, 8.0, TRIP_COLOUR);
+    let mut end = most;
+    if let Some(floor) = trip.floor_p50_us {
+        let floor = scale.at(floor);
+        picture.rectangle(floor - 1.0, middle - 9.0, 2.0, 18.0, INK);
+        end = end.max(floor);
     }
-    let end = most.max(floor.unwrap_or(0.0)) * scale;
-    let figure = format!("{} – {}", short_time(median), short_time(most));
-    picture.text(RIGHT + end.min(TRIP) + 7.0, middle + 4.0, "start", 11, INK, &figure);
+    let ratio = trip.ratio.map_or(String::new(), |ratio| format!(" ({ratio:.2})"));
+    let figure = format!("{}{ratio}, {}", short_time(trip.p50_us), short_time(trip.p99_us));
+    picture.text(end + 7.0, middle + 4.0, "start", 11, INK, &figure);
 }
 
 /// What is drawn so far, and how far down it goes.
@@ -207,7 +261,7 @@ impl Picture {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::{OfProtocol, RoundTrip};
+    use super::super::report::OfProtocol;
     use super::*;
 
     /// Figures that are as wide as they get.
@@ -265,7 +319,9 @@ mod tests {
             let (x, size) = (numbers(line, "x"), numbers(line, "font-size"));
             // No letter of these fonts is wider on average.
             let width = size * 0.6 * bars_as_float(text.chars().count());
-            if line.contains("\"end\"") {
+            if line.contains("\"middle\"") {
+                assert!(x - width / 2.0 >= 0.0 && x + width / 2.0 <= WIDTH, "{line}");
+            } else if line.contains("\"end\"") {
                 assert!(x - width >= 0.0, "{line}");
             } else {
                 let column =

@@ -9,7 +9,7 @@ use mysql::{Conn, OptsBuilder, Params, Value as MysqlValue};
 
 use crate::protocol::Credentials;
 use crate::protocol::sql::address::{Address, Host};
-use crate::protocol::sql::dialect::Driver;
+use crate::protocol::sql::dialect::{Driver, Runner};
 use crate::protocol::sql::secret;
 use crate::protocol::sql::value::{Failure, Param, Row, Trouble, Value};
 
@@ -101,7 +101,7 @@ impl MysqlDriver {
     }
 }
 
-impl Driver for MysqlDriver {
+impl Runner for MysqlDriver {
     fn execute(&mut self, sql: &str, params: &[Param<'_>]) -> Result<u64, Failure> {
         let run = |session: &mut Conn| {
             if params.is_empty() {
@@ -123,7 +123,9 @@ impl Driver for MysqlDriver {
         let done = self.session().and_then(|session| run(session).map_err(failure));
         self.noted(done)
     }
+}
 
+impl Driver for MysqlDriver {
     fn begin(&mut self) -> Result<(), Failure> {
         self.is_within = false;
         self.simple("BEGIN")?;

@@ -14,7 +14,7 @@ use super::session::Session;
 use super::stream::PORT;
 use crate::protocol::Credentials;
 use crate::protocol::sql::address::{Address, Host};
-use crate::protocol::sql::dialect::Driver;
+use crate::protocol::sql::dialect::{Driver, Runner};
 use crate::protocol::sql::secret;
 use crate::protocol::sql::value::{Failure, Param, Row, Trouble, Value};
 
@@ -156,7 +156,7 @@ fn listen_to(channel: &str) -> String {
 
 use std::future::Future;
 
-impl Driver for PostgresDriver {
+impl Runner for PostgresDriver {
     fn execute(&mut self, sql: &str, params: &[Param<'_>]) -> Result<u64, Failure> {
         if params.is_empty() && !self.is_beginning {
             // What makes tables need not be prepared.
@@ -182,7 +182,9 @@ impl Driver for PostgresDriver {
         let rows = self.run(sql, params)?;
         Ok(rows.iter().map(|row| Row::new((0..row.len()).map(|column| value(row, column)).collect())).collect())
     }
+}
 
+impl Driver for PostgresDriver {
     fn begin(&mut self) -> Result<(), Failure> {
         self.session()?;
         self.is_beginning = true;

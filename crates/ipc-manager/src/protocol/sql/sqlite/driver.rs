@@ -9,7 +9,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql, params_from_iter};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::beside::{check_file, is_gone};
-use crate::protocol::sql::dialect::Driver;
+use crate::protocol::sql::dialect::{Driver, Runner};
 use crate::protocol::sql::store::error_of;
 use crate::protocol::sql::value::{Failure, Param, Row, Trouble, Value};
 use crate::route::Route;
@@ -82,7 +82,7 @@ fn wait_for_lock(count: i32) -> bool {
     u128::try_from(count).is_ok_and(|count| count < most)
 }
 
-impl Driver for SqliteDriver {
+impl Runner for SqliteDriver {
     fn execute(&mut self, sql: &str, params: &[Param<'_>]) -> std::result::Result<u64, Failure> {
         let run = |connection: &Connection| {
             let mut statement = connection.prepare_cached(sql)?;
@@ -108,7 +108,9 @@ impl Driver for SqliteDriver {
         };
         run(&self.connection).map_err(failure)
     }
+}
 
+impl Driver for SqliteDriver {
     fn begin(&mut self) -> std::result::Result<(), Failure> {
         // At once, since a transaction that reads first and then wants to write can be refused for good.
         self.execute("BEGIN IMMEDIATE", &[]).map(drop)

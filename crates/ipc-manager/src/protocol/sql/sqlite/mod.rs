@@ -25,6 +25,9 @@ use crate::serializer::Serializer;
 
 const NAME: &str = "SQLite";
 
+/// Its texts.
+pub(super) const DIALECT: &dyn super::dialect::Dialect = &SqliteDialect;
+
 const KIND: FileKind = FileKind {
     protocol: NAME,
     file: "bus.sqlite",
