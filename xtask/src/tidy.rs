@@ -38,6 +38,8 @@ const CODECS: &[&str] = &[
     "crates/ipc-manager/src/protocol/beside/owner.rs",
     "crates/ipc-manager/src/protocol/json_file/state.rs",
     "crates/ipc-manager/src/protocol/message_files/layout.rs",
+    "crates/ipc-manager/src/protocol/directory_store/place.rs",
+    "crates/ipc-manager/src/protocol/unix_socket/outgoing.rs",
     "crates/ipc-manager/src/protocol/sql/message_row.rs",
     "crates/ipc-manager/src/protocol/sql/statements.rs",
     "crates/ipc-manager/src/serializer/json_zstd.rs",
@@ -195,10 +197,12 @@ fn check_protocol_names(path: &Path, module: &Path, text: &str, broken: &mut Vec
         for name in [
             "atomic_pipe",
             "connection_unix",
+            "unix_socket",
             "message_files",
             "local_memory",
             "AtomicPipe",
             "ConnectionUnix",
+            "UnixSocket",
             "MessageFiles",
             "LocalMemory",
         ] {
