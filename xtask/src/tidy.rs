@@ -28,6 +28,7 @@ const CODECS: &[&str] = &[
     "crates/ipc-manager/src/connection_string.rs",
     "crates/ipc-manager/src/json/read.rs",
     "crates/ipc-manager/src/json/write.rs",
+    "crates/ipc-manager/src/message/canonical.rs",
     "crates/ipc-manager/src/message/wire.rs",
     "crates/ipc-manager/src/protocol/atomic_pipe/codec.rs",
     "crates/ipc-manager/src/protocol/connection_unix/codec.rs",
