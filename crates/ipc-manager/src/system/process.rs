@@ -323,10 +323,17 @@ mod tests {
             .stdin(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        let (before, own) = (image_of(child.id()), image_of(own_pid()));
-        assert!(before.is_some() && own == image_of(own_pid()));
-        drop(child.stdin.take());
         let ended = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        // For a moment after it was started it is still becoming the first program.
+        let before = loop {
+            match image_of(child.id()) {
+                None => assert!(std::time::Instant::now() < ended, "it has no image"),
+                image => break image,
+            }
+        };
+        let own = image_of(own_pid());
+        assert!(own.is_some() && own == image_of(own_pid()));
+        drop(child.stdin.take());
         while image_of(child.id()) == before {
             assert!(std::time::Instant::now() < ended, "it is taken for the same program");
             std::thread::yield_now();
