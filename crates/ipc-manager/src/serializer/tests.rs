@@ -29,9 +29,9 @@ fn slots_come_out_as_the_reference_writes_them() {
 #[test]
 fn slots_are_read_as_the_reference_reads_them() {
     let slots = [
-        (r#"["P",["JSON"],"/r"]"#, "serializer class has no constructor"),
-        (r#"["P",null,"/r"]"#, "serializer spec not understood"),
-        (r#"["P",{"a":1},"/r"]"#, "serializer spec not understood"),
+        (r#"["UnixSocket",["JSON"],"/r"]"#, "serializer class has no constructor"),
+        (r#"["UnixSocket",null,"/r"]"#, "serializer spec not understood"),
+        (r#"["UnixSocket",{"a":1},"/r"]"#, "serializer spec not understood"),
     ];
     let cases = vectors()["parsing"].as_array().unwrap().clone();
     for case in &cases {
