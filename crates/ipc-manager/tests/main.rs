@@ -10,6 +10,7 @@ mod databases;
 mod defects;
 mod faults;
 mod file_bus;
+mod file_stores;
 mod foreign;
 mod mended;
 mod message_files;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         .tests(stages::tests())
         .tests(store_vectors::tests())
         .tests(databases::tests())
+        .tests(file_stores::tests())
         .tests(pipes::tests())
         .tests(sockets::tests())
         .tests(message_files::tests())
