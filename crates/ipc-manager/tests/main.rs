@@ -20,6 +20,7 @@ mod services;
 mod sockets;
 mod stages;
 mod store_vectors;
+mod tls;
 mod vectors;
 mod warnings;
 
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         .tests(store_vectors::tests())
         .tests(databases::tests())
         .tests(file_stores::tests())
+        .tests(tls::tests())
         .tests(pipes::tests())
         .tests(sockets::tests())
         .tests(message_files::tests())
