@@ -247,7 +247,13 @@ fn in_one_transaction(sandbox: &Sandbox) {
     assert_eq!(a.stats().sent["b"], 1);
     let orders: i64 = own.query_row("SELECT SUM(number) FROM orders", [], |row| row.get(0)).unwrap();
     assert_eq!(orders, 2);
-    drop((a, b));
+    let limits = ipc_manager::Limits { unread_messages: Some(1), ..ipc_manager::Limits::DEFAULT };
+    let mut c = Client::builder("c", bus.info()).limits(limits).connect().unwrap();
+    let mut transaction = own.transaction().unwrap();
+    drop(c.send_in(&mut transaction, "b", &3).unwrap());
+    assert_eq!(c.send_in(&mut transaction, "b", &4).unwrap_err().kind(), ErrorKind::WouldBlock);
+    transaction.rollback().unwrap();
+    drop((a, b, c));
     bus.unspawn().unwrap();
     own.query_row("SELECT COUNT(*) FROM orders", [], |_| Ok(())).expect("the application's own table stays");
 }

@@ -8,6 +8,7 @@ mod envelope;
 mod inbox;
 mod peer;
 mod registry;
+mod room;
 mod traits;
 mod wake;
 
