@@ -186,7 +186,7 @@ impl SpawnBuilder {
         // An unknown serializer is found out before anything is made.
         let spec = registry.serializers().resolve(&spec)?.spec().clone();
         let route = self.route.as_deref().map(Route::new).transpose()?;
-        let options = CreateOptions { route, credentials: registry.credentials().clone() };
+        let options = CreateOptions { route, credentials: registry.credentials().clone(), lasting: !self.guard };
         let route = protocol.create(&options)?;
         let hold = protocol.hold(&route, registry.credentials(), self.guard, None).inspect_err(|_| {
             if self.route.is_none() {
