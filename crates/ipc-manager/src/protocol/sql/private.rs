@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Private servers: started where a bus is made without a route, and gone with its owner.
 
+use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ipc_manager_servers::{Engine, Options, PrivateServer};
 
+use super::secret;
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::Credentials;
 use crate::route::Route;
@@ -61,15 +63,46 @@ pub(super) fn is_one(route: &Route) -> bool {
     route.as_str().contains(FOLDER)
 }
 
-/// Who one is to a private server: nobody needs a password there, but every name is its superuser's.
-pub(super) fn credentials(engine: Engine) -> Credentials {
+/// Who one is to a private server: its superuser, who needs no password. What a user's environment and files say is for
+/// other servers.
+pub(super) fn credentials(engine: Engine, route: &Route) -> Credentials {
     match engine {
-        Engine::PostgreSQL => Credentials::none(),
-        _ => Credentials::none().with_user("root"),
+        // Named after the server's owner, whoever joins.
+        Engine::PostgreSQL => {
+            let owner = folder(route).and_then(|folder| std::fs::metadata(folder).ok()).map(|folder| folder.uid());
+            let name = owner.and_then(secret::name_of).or_else(secret::login_name);
+            name.map_or_else(Credentials::none, |name| Credentials::none().with_user(&name))
+        }
+        _ => Credentials::none().with_user("root").with_password(""),
     }
+}
+
+/// The folder of the private server that a route leads to.
+fn folder(route: &Route) -> Option<&str> {
+    let route = route.as_str();
+    let named = route.find(FOLDER)?;
+    let start = route[..named].rfind(['=', '@']).map_or(0, |at| at + 1);
+    let end = route[named + 1..].find('/').map_or(route.len(), |at| named + 1 + at);
+    Some(&route[start..end])
 }
 
 /// Who one is at a route, where nothing else was said.
 pub(super) fn or(engine: Engine, route: &Route, given: &Credentials) -> Credentials {
-    if is_one(route) && *given == Credentials::none() { credentials(engine) } else { given.clone() }
+    if is_one(route) && *given == Credentials::none() { credentials(engine, route) } else { given.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_of_a_private_server_is_found_in_its_route() {
+        let of = |route: &str| folder(&Route::new(route).unwrap()).map(str::to_owned);
+        assert_eq!(of("dbi:Pg:dbname=q;host=/var/tmp/ipcm-db-0f/s").as_deref(), Some("/var/tmp/ipcm-db-0f"));
+        assert_eq!(
+            of("dbi:MariaDB:dbname=q;mariadb_socket=/tmp/ipcm-db-0f/s/socket").as_deref(),
+            Some("/tmp/ipcm-db-0f")
+        );
+        assert_eq!(of("dbi:Pg:dbname=q;host=/run/pg"), None);
+    }
 }

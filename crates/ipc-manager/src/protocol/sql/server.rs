@@ -167,7 +167,7 @@ impl Protocol for ServerProtocol {
             None => {
                 let route =
                     private::start(self.0.private).map_err(|error| error.in_protocol(self.0.family.protocol))?;
-                self.make_tables(&route, &private::credentials(self.0.private))
+                self.make_tables(&route, &private::credentials(self.0.private, &route))
                     .inspect_err(|_| private::end(&route))?;
                 Ok(route)
             }
