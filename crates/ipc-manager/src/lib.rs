@@ -61,16 +61,16 @@ mod system;
 pub use bus::{Audit, Cleaved, Observer, Signal, Spawn, SpawnBuilder, spawn};
 #[cfg(any(feature = "sqlite", feature = "postgresql", feature = "mysql"))]
 pub use client::Posted;
-pub use client::{Client, ClientBuilder, Suspend, Typed, Wait, WaitFor, connect, local_clients, reconnect};
+pub use client::{Client, ClientBuilder, Delivery, Suspend, Typed, Wait, WaitFor, connect, local_clients, reconnect};
 pub use connection_string::{ConnectionString, ProtocolName};
 pub use error::{Error, ErrorKind, Place, Result, Stored};
 pub use limits::Limits;
 pub use message::{Content, Message, MessageBuilder, MessageId, Origin, Stamp};
 pub use name::PeerName;
 pub use protocol::{
-    Capabilities, Connection, ConnectionRecord, Connections, CreateOptions, Credentials, Damaged, Directory,
-    Durability, Envelope, Hold, Inbox, Leave, Mode, NotViable, OpenOptions, Opened, PeerRecord, PeerState, Protocol,
-    Receipt, Registry, WaitMechanism, Wake, Wanted,
+    Capabilities, Connection, ConnectionRecord, Connections, CreateOptions, Credentials, Damaged, Dead, Deliveries,
+    Directory, Durability, Envelope, Held, Hold, Inbox, Leave, Mode, NotViable, OpenOptions, Opened, PeerRecord,
+    PeerState, Protocol, Receipt, Registry, WaitMechanism, Wake, Wanted,
 };
 #[cfg(any(feature = "sqlite", feature = "postgresql", feature = "mysql"))]
 pub use protocol::{Database, SqlValue, Transaction};

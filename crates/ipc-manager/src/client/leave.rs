@@ -65,6 +65,7 @@ impl Client {
             return Err(error.during("suspend").in_protocol(&self.info.protocol().short()));
         }
         self.drain_or_give_up(Deadline::after(DRAIN_DEADLINE));
+        self.put_back_all();
         let stats = self.registered.stats_to_store();
         let closed = self.connection.close(Leave::Suspend { until: suspend.until }, &stats);
         closed.map_err(|error| error.during("suspend"))?;
@@ -72,7 +73,8 @@ impl Client {
         Ok(())
     }
 
-    /// Leaves the bus for good. A second time is fine and does nothing.
+    /// Leaves the bus for good. A second time is fine and does nothing. Deliveries that are in hand and messages that are
+    /// [dead](Client::dead) count as waiting.
     ///
     /// # Errors
     /// [`UnreadMessages`](ErrorKind::UnreadMessages) if messages were waiting: they are handed back in
@@ -143,6 +145,7 @@ impl Client {
     }
 
     fn drain_and_close(&mut self, unread: &mut dyn FnMut(&mut Self, Vec<Message>)) -> Result<()> {
+        self.give_up_deliveries();
         loop {
             let messages = self.take("disconnect", self.limits.batch_messages)?;
             if messages.is_empty() {

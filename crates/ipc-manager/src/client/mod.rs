@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Clients: building, sending, receiving, waiting, peers, leaving. Everything that is alike over all protocols.
 
+mod acknowledge;
 mod backlog;
 mod builder;
 mod connections;
 mod delivery;
+mod desk;
 mod leave;
 mod local;
 mod outbox;
@@ -19,6 +21,7 @@ mod watching;
 
 use std::sync::Arc;
 
+pub use acknowledge::Delivery;
 pub use builder::{ClientBuilder, connect, reconnect};
 pub use leave::Suspend;
 pub use local::local_clients;
@@ -79,6 +82,10 @@ pub struct Client {
     /// Whom the last message was made for.
     last_to: std::cell::RefCell<Option<PeerName>>,
     inbox: Inbox,
+    /// What was received and is not acknowledged yet; there once something was.
+    desk: Option<Arc<desk::Desk>>,
+    /// For how long a delivery is held unless it says otherwise; `None` as long as the client lives.
+    hold: Option<std::time::Duration>,
     /// Whether the last wait for a message was a short one.
     waits_are_short: bool,
     /// Peers at the last look, while changes are waited for.
@@ -164,7 +171,7 @@ impl Client {
     /// [`Disconnected`](ErrorKind::Disconnected), [`WrongProcess`](ErrorKind::WrongProcess).
     pub fn wake(&self) -> Result<Wake<'_>> {
         self.check("wake")?;
-        Ok(self.connection.wake(Wanted::MESSAGES))
+        Ok(self.wake_with_returns(Wanted::MESSAGES))
     }
 
     /// The store as this client sees it, for what the owner of a bus asks.

@@ -4,6 +4,7 @@
 mod capabilities;
 mod connections;
 mod credentials;
+mod deliveries;
 mod envelope;
 mod inbox;
 mod peer;
@@ -40,6 +41,8 @@ pub(crate) use sql::{Posting, place_of, post};
 pub use capabilities::{Capabilities, Durability, WaitMechanism};
 pub use connections::{ConnectionRecord, Connections};
 pub use credentials::Credentials;
+pub(crate) use deliveries::tell_of_death;
+pub use deliveries::{Dead, Deliveries, Held};
 pub use envelope::Envelope;
 pub use inbox::{Damaged, Inbox};
 pub use peer::{PeerRecord, PeerState};

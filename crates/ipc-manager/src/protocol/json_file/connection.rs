@@ -15,8 +15,8 @@ use crate::message::{Message, MessageId};
 use crate::name::PeerName;
 use crate::protocol::beside::{Beside, Holder};
 use crate::protocol::{
-    Connection, Connections, Damaged, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, PeerState, Receipt, Wake,
-    Wanted,
+    Connection, Connections, Damaged, Deliveries, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, PeerState,
+    Receipt, Wake, Wanted,
 };
 use crate::stats::Stats;
 use crate::system::bell::Bell;
@@ -288,6 +288,10 @@ impl Connection for JsonFileConnection {
 
     fn directory(&mut self) -> &mut dyn Directory {
         &mut self.listing
+    }
+
+    fn deliveries(&mut self) -> Option<&mut dyn Deliveries> {
+        None
     }
 
     fn unlist(&mut self) -> Result<()> {

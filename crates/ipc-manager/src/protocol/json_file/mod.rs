@@ -54,6 +54,7 @@ impl Protocol for JsonFile {
             largest_payload: None,
             most_unread: None,
             queues: false,
+            acknowledges: false,
             connections: false,
             durability: Durability::Power,
             credentials: false,
