@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Client;
 use super::desk::Desk;
 use crate::error::{Error, ErrorKind, Result};
-use crate::message::{Message, MessageId};
+use crate::message::Message;
 use crate::name::PeerName;
 use crate::protocol::{Dead, Deliveries, Held};
 use crate::system::Deadline;
@@ -143,7 +143,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`dead`](Client::dead).
-    pub fn revive(&mut self, peer: &str, id: &MessageId) -> Result<bool> {
+    pub fn revive(&mut self, peer: &str, id: &str) -> Result<bool> {
         self.about_dead("revive", peer, |deliveries, peer| deliveries.revive(peer, Some(id))).map(|count| count > 0)
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::Inbox;
 use crate::error::Result;
-use crate::message::{Message, MessageId};
+use crate::message::Message;
 use crate::name::PeerName;
 
 /// What a [`Connection`](super::Connection) can do whose store keeps messages until they are acknowledged.
@@ -53,7 +53,7 @@ pub trait Deliveries: fmt::Debug {
     ///
     /// # Errors
     /// `no_such_peer`, and what the store says; then some may be unread again.
-    fn revive(&mut self, of: &PeerName, id: Option<&MessageId>) -> Result<usize>;
+    fn revive(&mut self, of: &PeerName, id: Option<&str>) -> Result<usize>;
 }
 
 /// A message that was taken into the hand.
@@ -90,7 +90,7 @@ pub struct Held {
 /// assert!(worker.try_receive()?.is_none());
 /// let dead = boss.dead("worker")?;
 /// assert_eq!((dead[0].message.content(), dead[0].attempts), (&"impossible".into(), 1));
-/// boss.revive("worker", dead[0].message.id())?;
+/// boss.revive("worker", dead[0].message.id().as_str())?;
 /// worker.receive()?.acknowledge(&mut worker)?;
 /// # Ok::<(), ipc_manager::Error>(())
 /// ```

@@ -8,11 +8,13 @@
 //! every client and shuts down every guarded bus.
 //!
 //! A client that has left the bus keeps its handle, so that what is asked of it is answered with `disconnected`.
-//! `recv` without a `timeout` does not wait; with one it waits for the first message and then takes all that is there.
+//! `receive` answers with a `delivery`, the handle of a message that stays in the store until `acknowledge`; without one
+//! where no message is there. `recv` without a `timeout` does not wait; with one it waits for the first message and then takes all that is there.
 
 mod answer;
 mod bus_ops;
 mod client_ops;
+mod delivery_ops;
 mod engine;
 mod message_ops;
 mod request;

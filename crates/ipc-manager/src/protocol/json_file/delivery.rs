@@ -9,7 +9,7 @@ use super::file::Change;
 use super::state::State;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
-use crate::message::{Message, MessageId};
+use crate::message::Message;
 use crate::name::PeerName;
 use crate::protocol::beside::Holder;
 use crate::protocol::{Dead, Deliveries, Held, Inbox, tell_of_death};
@@ -202,13 +202,13 @@ impl Deliveries for JsonFileConnection {
         Ok(dead)
     }
 
-    fn revive(&mut self, of: &PeerName, id: Option<&MessageId>) -> Result<usize> {
+    fn revive(&mut self, of: &PeerName, id: Option<&str>) -> Result<usize> {
         let name = of.as_str();
         let (count, bell) = self.listing.file.change(|state| {
             self.check_known(state, of)?;
             let (mut left, mut count) = (Vec::new(), 0);
             for text in state.dead.of(name).to_vec() {
-                match read_dead(&text).filter(|dead| id.is_none_or(|id| dead.message.id() == id)) {
+                match read_dead(&text).filter(|dead| id.is_none_or(|id| dead.message.id().as_str() == id)) {
                     Some(dead) => {
                         state.append(name, self.text_of(&dead.message)?);
                         count += 1;

@@ -7,7 +7,7 @@ use super::connection::LocalMemoryConnection;
 use super::place;
 use super::store::Waiting;
 use crate::error::{Error, ErrorKind, Result};
-use crate::message::{Message, MessageId};
+use crate::message::Message;
 use crate::name::PeerName;
 use crate::protocol::{Connection, Damaged, Dead, Deliveries, Held, Inbox, tell_of_death};
 
@@ -108,12 +108,12 @@ impl Deliveries for LocalMemoryConnection {
         Ok(dead)
     }
 
-    fn revive(&mut self, of: &PeerName, id: Option<&MessageId>) -> Result<usize> {
+    fn revive(&mut self, of: &PeerName, id: Option<&str>) -> Result<usize> {
         let mut peers = self.bus.peers()?;
         let entry = peers.entries.get_mut(of).ok_or_else(|| no_such_peer(of))?;
         let is_meant = |waiting: &Waiting| match id {
             None => true,
-            Some(id) => self.decode(waiting).is_ok_and(|message| message.id() == id),
+            Some(id) => self.decode(waiting).is_ok_and(|message| message.id().as_str() == id),
         };
         let (revived, dead) = std::mem::take(&mut entry.dead).into_iter().partition(is_meant);
         entry.dead = dead;

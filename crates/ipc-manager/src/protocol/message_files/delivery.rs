@@ -12,7 +12,7 @@ use super::connection::MessageFilesConnection;
 use super::layout::{self, FileKind};
 use super::mailbox::{Entry, Mailbox, decode};
 use crate::error::{Error, ErrorKind, Result};
-use crate::message::{MessageId, Stamp};
+use crate::message::Stamp;
 use crate::name::PeerName;
 use crate::protocol::directory_store::{disk_name, is_reserved};
 use crate::protocol::{Dead, Deliveries, Held, Inbox, tell_of_death};
@@ -201,11 +201,11 @@ impl Deliveries for MessageFilesConnection {
             .collect())
     }
 
-    fn revive(&mut self, of: &PeerName, id: Option<&MessageId>) -> Result<usize> {
+    fn revive(&mut self, of: &PeerName, id: Option<&str>) -> Result<usize> {
         let dir = self.mailbox_of(of)?;
         let dead = self.dead_in(dir.as_fd()).map_err(|error| self.failed("a mailbox cannot be read", error))?;
         let mut count = 0;
-        for (file, _) in dead.iter().filter(|(_, dead)| id.is_none_or(|id| dead.message.id() == id)) {
+        for (file, _) in dead.iter().filter(|(_, dead)| id.is_none_or(|id| dead.message.id().as_str() == id)) {
             let mut revived = files::rename_new(dir.as_fd(), file, &layout::revived(file));
             if revived.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
                 // The same message was sent again.

@@ -16,7 +16,7 @@ use super::value::{Failure, Param, Trouble};
 use crate::error::{Error, ErrorKind, Result};
 use crate::json;
 use crate::limits::Limits;
-use crate::message::{Message, MessageId};
+use crate::message::Message;
 use crate::name::PeerName;
 use crate::protocol::{Dead, Deliveries, Held, Inbox, tell_of_death};
 
@@ -278,10 +278,10 @@ impl Deliveries for SqlConnection {
         Ok(rows.into_iter().map(|(row, message)| Dead::new(message, attempts_in(&row.more(&self.limits)))).collect())
     }
 
-    fn revive(&mut self, of: &PeerName, id: Option<&MessageId>) -> Result<usize> {
+    fn revive(&mut self, of: &PeerName, id: Option<&str>) -> Result<usize> {
         let rows = self.dead_rows(of)?;
         let mut meant = Vec::new();
-        for (row, message) in rows.into_iter().filter(|(_, message)| id.is_none_or(|id| message.id() == id)) {
+        for (row, message) in rows.into_iter().filter(|(_, message)| id.is_none_or(|id| message.id().as_str() == id)) {
             let mut more = row.more(&self.limits);
             more.remove(ATTEMPTS);
             meant.push((row.id, message, to_text(&more)?));
