@@ -4,6 +4,8 @@
 mod bus;
 mod connections;
 mod crash;
+mod delivery;
+mod delivery_after_death;
 mod full;
 mod kernel;
 mod leave;
@@ -44,6 +46,8 @@ pub fn all() -> Vec<&'static Clause> {
         full::CLAUSES,
         outbox::CLAUSES,
         requeue::CLAUSES,
+        delivery::CLAUSES,
+        delivery_after_death::CLAUSES,
         stats::CLAUSES,
         leave::CLAUSES,
         suspend::CLAUSES,

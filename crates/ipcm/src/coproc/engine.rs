@@ -94,8 +94,12 @@ impl<'a> Engine<'a> {
     /// The handle of the delivery that a request means.
     pub(super) fn delivery_handle(&self, request: &Request) -> Result<Handle, Failed> {
         let text = request.required_string("delivery")?;
-        let handle = handle(&text, 'd', self.given.2).filter(|handle| self.deliveries.contains_key(handle));
-        handle.ok_or_else(|| unknown("delivery", &text))
+        let handle = handle(&text, 'd', self.given.2).ok_or_else(|| unknown("delivery", &text))?;
+        let (client, _) = self.deliveries.get(&handle).ok_or_else(|| unknown("delivery", &text))?;
+        if request.get("client").is_some() && self.client_handle(request)? != *client {
+            return Err(Failed::usage(format!("the delivery {text:?} is another client's")));
+        }
+        Ok(handle)
     }
 
     /// The delivery under a handle.
