@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use ipc_manager::{Client, ErrorKind, Limits, Suspend};
+use ipc_manager::{Client, ErrorKind, Limits};
 use serde_json::{Value, json};
 
 use crate::context::contents;
 use crate::{Bus, Clause, Context, Need, PATIENCE, eventually};
 
-const NEEDS: &[Need] = &[Need::Acknowledges];
+pub(super) const NEEDS: &[Need] = &[Need::Acknowledges];
 /// Longer than any test.
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -74,27 +74,6 @@ pub(super) const CLAUSES: &[Clause] = &[
         run: wakes,
     },
     Clause {
-        id: "delivery.leaves",
-        text: "Who leaves for good is handed what is in hand and what is dead, as unread; late acknowledgements are refused.",
-        source: &["B4"],
-        needs: NEEDS,
-        run: leaves,
-    },
-    Clause {
-        id: "delivery.suspends",
-        text: "Who suspends leaves what is in hand to its next life as unread, and what is dead as dead.",
-        source: &["SUS-01"],
-        needs: &[Need::Acknowledges, Need::Suspend],
-        run: suspends,
-    },
-    Clause {
-        id: "delivery.adds_up",
-        text: "An audit takes a message for read once it was acknowledged, and only once.",
-        source: &["T04"],
-        needs: NEEDS,
-        run: adds_up,
-    },
-    Clause {
         id: "delivery.unsupported",
         text: "Where messages cannot stay in the store, receiving them so is refused as `unsupported`, and changes nothing.",
         source: &["T11"],
@@ -115,14 +94,14 @@ pub(super) fn client_that_gives_up_after(
     builder.connect().unwrap()
 }
 
-fn send_numbers(from: &mut Client, to: &str, numbers: std::ops::Range<u32>) {
+pub(super) fn send_numbers(from: &mut Client, to: &str, numbers: std::ops::Range<u32>) {
     for number in numbers {
         from.send(to, &number).unwrap();
     }
 }
 
 /// Receives so many and acknowledges them; what they carry.
-fn finish(client: &mut Client, count: usize) -> Vec<Value> {
+pub(super) fn finish(client: &mut Client, count: usize) -> Vec<Value> {
     let one = |_| {
         let delivery = client.receive_timeout(PATIENCE).unwrap();
         let content = delivery.message().content().clone();
@@ -311,68 +290,6 @@ fn wakes(context: &Context<'_>) {
     while b.is_ready().unwrap() {}
     delivery.put_back();
     eventually("the descriptors to tell", || b.is_ready().unwrap());
-}
-
-fn leaves(context: &Context<'_>) {
-    let bus = context.bus();
-    let (mut a, mut b) = (bus.client("a"), client_that_gives_up_after(context, &bus, "b", 1));
-    send_numbers(&mut a, "b", 0..3);
-    drop(b.receive_timeout(PATIENCE).unwrap());
-    let held = b.receive_timeout(PATIENCE).unwrap();
-    assert_eq!((b.dead("b").unwrap().len(), held.message().content()), (1, &json!(1)));
-    let mut unread = Vec::new();
-    b.disconnect_with(|messages| unread.extend(messages)).unwrap();
-    let mut unread = contents(&unread);
-    unread.sort_by_key(Value::as_u64);
-    assert_eq!(unread, [0, 1, 2]);
-    assert_eq!(held.acknowledge(&mut b).unwrap_err().kind(), ErrorKind::Disconnected);
-    let mut b = bus.client("b");
-    assert_eq!((b.discarded(), b.try_receive().unwrap().is_none(), b.dead("b").unwrap().len()), (0, true, 0));
-    a.send("b", &3).unwrap();
-    let held = b.receive_timeout(PATIENCE).unwrap();
-    let error = b.disconnect().unwrap_err();
-    assert_eq!((error.kind(), contents(error.messages())), (ErrorKind::UnreadMessages, vec![json!(3)]));
-    drop(held);
-}
-
-fn suspends(context: &Context<'_>) {
-    let bus = context.bus();
-    let (mut a, mut b) = (bus.client("a"), client_that_gives_up_after(context, &bus, "b", 1));
-    send_numbers(&mut a, "b", 0..4);
-    drop(b.receive_timeout(PATIENCE).unwrap());
-    assert_eq!(finish(&mut b, 1), [1]);
-    b.suspend(Suspend::open_ended()).unwrap();
-    let mut b = bus.reconnect("b");
-    let held = b.receive_timeout(PATIENCE).unwrap();
-    assert_eq!((held.message().content(), held.attempts()), (&json!(2), 1));
-    b.suspend(Suspend::open_ended()).unwrap();
-    a.send("b", &4).unwrap();
-    let mut b = bus.reconnect("b");
-    drop(held);
-    let again = b.receive_timeout(PATIENCE).unwrap();
-    assert_eq!((again.message().content(), again.attempts()), (&json!(2), 2));
-    again.acknowledge(&mut b).unwrap();
-    assert_eq!(finish(&mut b, 2), [3, 4]);
-    assert_eq!((a.dead("b").unwrap()[0].message.content(), a.revive_all("b").unwrap()), (&json!(0), 1));
-    assert_eq!(finish(&mut b, 1), [0]);
-    assert_eq!(b.stats().read.get("a"), Some(&5));
-}
-
-fn adds_up(context: &Context<'_>) {
-    let mut bus = context.bus();
-    let (mut a, mut b) = (bus.client("a"), bus.client("b"));
-    send_numbers(&mut a, "b", 0..4);
-    drop(b.receive_timeout(PATIENCE).unwrap());
-    assert_eq!(finish(&mut b, 2), [0, 1]);
-    b.recv_timeout(PATIENCE).unwrap();
-    let held = b.receive_timeout(PATIENCE).unwrap();
-    assert_eq!(bus.owner().audit().unwrap().delta()["a -> b"], 1, "what is in hand is unread");
-    held.acknowledge(&mut b).unwrap();
-    assert!(bus.owner().audit().unwrap().is_balanced());
-    b.disconnect().unwrap();
-    a.disconnect().unwrap();
-    let audit = bus.owner().audit().unwrap();
-    assert_eq!((audit.sent(), audit.read()), (4, 4));
 }
 
 fn unsupported(context: &Context<'_>) {

@@ -6,6 +6,7 @@ mod connections;
 mod crash;
 mod delivery;
 mod delivery_after_death;
+mod delivery_leaving;
 mod full;
 mod kernel;
 mod leave;
@@ -47,6 +48,7 @@ pub fn all() -> Vec<&'static Clause> {
         outbox::CLAUSES,
         requeue::CLAUSES,
         delivery::CLAUSES,
+        delivery_leaving::CLAUSES,
         delivery_after_death::CLAUSES,
         stats::CLAUSES,
         leave::CLAUSES,

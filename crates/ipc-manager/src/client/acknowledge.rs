@@ -14,7 +14,7 @@ use crate::system::Deadline;
 
 /// A message that was received and is in the store still, until it is acknowledged.
 ///
-/// Dropped without a word it is put back. Should the process die, it is there for whoever
+/// Dropped without a word it is put back. Should the process die, or the client be dropped, it is there for whoever
 /// [continues](crate::reconnect) the name. It need not stay in the thread that has the client.
 ///
 /// ```
@@ -71,7 +71,8 @@ impl Delivery {
     }
 
     /// Puts the message back in its old place: it is the next to be received, unless it was handed out as often as the
-    /// [limits](crate::Limits::delivery_attempts) allow. Then it is [dead](Dead).
+    /// [limits](crate::Limits::delivery_attempts) allow. Then it is [dead](Dead). The client does it with its next call that
+    /// looks for messages.
     pub fn put_back(self) {
         // Dropping says it.
     }
@@ -242,6 +243,16 @@ impl Client {
                 log::warn!("{}: a message that was put back could not be set aside: {error}", self.name);
             }
         }
+    }
+
+    /// Whether messages are left of which it was said that they stay until they are acknowledged.
+    pub(super) fn has_deliveries_left(&mut self) -> bool {
+        if self.desk.is_none() || !self.capabilities.suspend {
+            return false;
+        }
+        self.put_back_all();
+        self.connection.is_ready().unwrap_or(false)
+            || self.connection.deliveries().is_some_and(|own| own.dead(&self.name).is_ok_and(|dead| !dead.is_empty()))
     }
 
     /// Makes unread again whatever is in hand or dead, for who leaves: nobody could look at it any more.

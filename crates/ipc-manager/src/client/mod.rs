@@ -48,7 +48,8 @@ use outbox::Outbox;
 /// [`disconnect`](Client::disconnect) unless it [suspends](Client::suspend), and a send is done when the store has the
 /// message, not when somebody took it.
 ///
-/// Dropping a client disconnects it; what it left unread is gone then, and only logged. A forked child's copy is dead:
+/// Dropping a client disconnects it; what it left unread is gone then, and only logged. One that received
+/// [deliveries](Delivery) and left something is suspended instead, where the protocol allows. A forked child's copy is dead:
 /// every call is [`WrongProcess`](ErrorKind::WrongProcess), and dropping it does nothing.
 ///
 /// ```
@@ -211,7 +212,8 @@ impl Drop for Client {
             let copy = std::mem::replace(&mut self.connection, Box::new(gone::Gone));
             std::mem::forget(copy);
         } else if self.is_connected
-            && let Err(error) = self.disconnect()
+            && let Err(error) =
+                if self.has_deliveries_left() { self.suspend(Suspend::open_ended()) } else { self.disconnect() }
         {
             log::warn!("{}: {error}", self.name);
         }

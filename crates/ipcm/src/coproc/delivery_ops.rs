@@ -52,8 +52,10 @@ impl Engine<'_> {
     pub(super) fn settle(&mut self, request: &Request) -> Outcome {
         let handle = self.delivery_handle(request)?;
         if request.op == "put_back" {
-            if let Some((delivery, _)) = self.take_delivery(handle) {
+            if let Some((delivery, client)) = self.take_delivery(handle) {
                 delivery.put_back();
+                // Done now, and not at the next operation.
+                client.is_ready()?;
             }
             return Ok(Answer::new());
         }

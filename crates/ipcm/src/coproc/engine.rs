@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a coprocess holds, and who answers which operation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipc_manager::{Client, Delivery, Registry, Route, Spawn};
 
@@ -172,11 +172,14 @@ impl<'a> Engine<'a> {
 
     /// Disconnects every client, then shuts down every guarded bus.
     pub(super) fn leave_all(&mut self) {
+        // What was received and not acknowledged waits for whoever continues the name.
+        let in_hand: BTreeSet<Handle> =
+            std::mem::take(&mut self.deliveries).into_values().map(|(client, _)| client).collect();
+        self.clients.retain(|handle, _| !in_hand.contains(handle));
         for client in self.clients.values_mut().filter(|client| client.is_connected()) {
             // Nobody is left to be told; what was unread is discarded, as the caller chose by ending.
             let _ = client.disconnect();
         }
-        self.deliveries.clear();
         self.clients.clear();
         for (_, mut bus) in std::mem::take(&mut self.buses) {
             if bus.is_guarded() {

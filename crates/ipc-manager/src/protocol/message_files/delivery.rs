@@ -2,7 +2,7 @@
 //! Messages that stay in the mailbox until they are acknowledged. What is in hand keeps a name that every implementation
 //! reads, so a crash leaves nothing to mend; how often it was handed out is in the name, too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -23,16 +23,30 @@ use crate::system::files::{self, Untrusted};
 #[derive(Debug, Default)]
 pub(super) struct Hand {
     held: BTreeMap<u64, ((Stamp, u64, u64), Entry)>,
+    files: HashSet<OsString>,
     last: u64,
 }
 
 impl Hand {
     pub(super) fn files(&self) -> impl Iterator<Item = &OsString> {
-        self.held.values().filter_map(|(_, entry)| entry.file.as_ref())
+        self.files.iter()
     }
 
     pub(super) fn has(&self, file: &OsStr) -> bool {
-        self.files().any(|held| held == file)
+        self.files.contains(file)
+    }
+
+    fn put(&mut self, key: (Stamp, u64, u64), entry: Entry) -> u64 {
+        self.last += 1;
+        self.files.extend(entry.file.clone());
+        self.held.insert(self.last, (key, entry));
+        self.last
+    }
+
+    fn take(&mut self, mark: u64) -> Option<((Stamp, u64, u64), Entry)> {
+        let taken = self.held.remove(&mark)?;
+        taken.1.file.as_ref().map(|file| self.files.remove(file));
+        Some(taken)
     }
 }
 
@@ -67,6 +81,8 @@ impl Mailbox {
                 Ok(()) => entry.file = Some(tried),
                 // Somebody else removed it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                // Better handed out uncounted than not at all.
+                Err(error) if files::is_full(&error) || error.kind() == io::ErrorKind::InvalidFilename => {}
                 Err(error) => {
                     self.index.insert(key, entry);
                     return Err(error);
@@ -87,14 +103,12 @@ impl Mailbox {
         attempts: u32,
         counts: bool,
     ) -> Held {
-        self.hand.last += 1;
-        self.hand.held.insert(self.hand.last, (key, entry));
-        Held { mark: self.hand.last, message, attempts, counts }
+        Held { mark: self.hand.put(key, entry), message, attempts, counts }
     }
 
     /// Removes a message in hand; if that fails it is unread again.
     fn acknowledge(&mut self, mark: u64) -> io::Result<()> {
-        let Some((key, entry)) = self.hand.held.remove(&mark) else { return Ok(()) };
+        let Some((key, entry)) = self.hand.take(mark) else { return Ok(()) };
         let Some(file) = &entry.file else { return Ok(()) };
         let removed = self.dir().and_then(|dir| files::remove_file(dir.as_fd(), file));
         if removed.is_err() {
@@ -106,7 +120,7 @@ impl Mailbox {
 
     /// Makes a message in hand unread again, or dead.
     fn let_go(&mut self, mark: u64) -> io::Result<()> {
-        let Some((key, entry)) = self.hand.held.remove(&mark) else { return Ok(()) };
+        let Some((key, entry)) = self.hand.take(mark) else { return Ok(()) };
         let file = entry.file.as_ref().filter(|file| layout::attempts(file) >= self.limits.delivery_attempts);
         let buried = match file.cloned() {
             Some(file) => self.dir().and_then(|dir| self.bury(dir.as_fd(), &file)).map(|()| true),

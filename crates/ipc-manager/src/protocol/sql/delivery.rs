@@ -2,7 +2,7 @@
 //! Messages that stay in their table until they are acknowledged. What is in hand is a row like any other to everybody
 //! else; how often it was handed out is in our column of it. What was handed out too often moves to a table of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Map, Value as Json};
 
@@ -35,8 +35,15 @@ impl Hand {
         self.held.is_empty()
     }
 
-    fn has(&self, id: &str) -> bool {
-        self.held.values().any(|held| held == id)
+    /// The ids of the oldest rows of the mailbox that are not in hand, in order: some, if there are any.
+    fn next_ids(&self, tx: &mut Tx<'_>, own: &PeerName) -> std::result::Result<Vec<String>, Failure> {
+        let order = if tx.schema.sequence { "{seq}" } else { "stamp, id" };
+        let text = format!("SELECT {{id!}} FROM ipcm_messages WHERE [to] = :text ORDER BY {order} LIMIT :int");
+        let most = i64::try_from(self.held.len() + LOOK_AT).unwrap_or(i64::MAX);
+        let rows = tx.driver.query(&render(tx.dialect, &text), &[Param::Text(own.as_str()), Param::Integer(most)])?;
+        let held: HashSet<&str> = self.held.values().map(String::as_str).collect();
+        let ids = rows.into_iter().filter_map(|mut row| row.next().into_text());
+        Ok(ids.filter(|id| !held.contains(id.as_str())).take(LOOK_AT).collect())
     }
 
     /// The oldest rows of the mailbox that are not in hand, in order; they are locked and stay.
@@ -54,7 +61,8 @@ impl Hand {
         let in_hand = i64::try_from(self.held.len()).unwrap_or(i64::MAX);
         let params = [Param::Text(own.as_str()), Param::Integer(most.saturating_add(in_hand))];
         let rows = tx.driver.query(&render(tx.dialect, &text), &params)?;
-        let others = rows.into_iter().map(Inbound::of).filter(|row| !self.has(&row.id));
+        let held: HashSet<&str> = self.held.values().map(String::as_str).collect();
+        let others = rows.into_iter().map(Inbound::of).filter(|row| !held.contains(row.id.as_str()));
         Ok(others.take(usize::try_from(most).unwrap_or(usize::MAX)).collect())
     }
 }
@@ -144,9 +152,13 @@ impl SqlConnection {
         let hand = &self.reader.hand;
         let serializer = std::sync::Arc::clone(&self.listing.store.serializer);
         self.listing.store.transaction("a message cannot be taken into the hand", |tx| -> Outcome<Looked> {
-            let rows = hand.others(tx, own, i64::try_from(LOOK_AT).unwrap_or(1))?;
-            let mut looked = Looked { any: !rows.is_empty(), ..Looked::default() };
-            for mut row in rows {
+            let ids = hand.next_ids(tx, own)?;
+            let mut looked = Looked { any: !ids.is_empty(), ..Looked::default() };
+            for id in ids {
+                let text =
+                    render(tx.dialect, &format!("SELECT 0, {COLUMNS} FROM ipcm_messages WHERE id = :id {{update}}"));
+                let row = tx.driver.query(&text, &[Param::Text(&id)])?.into_iter().next();
+                let Some(mut row) = row.map(Inbound::of) else { continue };
                 let decoded = match row.decode(&*serializer, limits, tx.dialect.lowers_ids()) {
                     Ok(decoded) if decoded.message.to() == Some(own) => decoded,
                     refused => {
