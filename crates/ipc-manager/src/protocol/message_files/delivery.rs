@@ -91,7 +91,6 @@ impl Mailbox {
             let counts = !layout::is_put_back(&file);
             return Ok(Some(self.held(key, entry, message, before.saturating_add(1), counts)));
         }
-        self.release();
         Ok(None)
     }
 
@@ -110,12 +109,16 @@ impl Mailbox {
     fn acknowledge(&mut self, mark: u64) -> io::Result<()> {
         let Some((key, entry)) = self.hand.take(mark) else { return Ok(()) };
         let Some(file) = &entry.file else { return Ok(()) };
-        let removed = self.dir().and_then(|dir| files::remove_file(dir.as_fd(), file));
+        let removed = self.dir().and_then(|dir| match files::remove_file(dir.as_fd(), file)? {
+            // Somebody else took it; but not if the whole mailbox is gone.
+            false if self.is_gone() => Err(io::ErrorKind::NotFound.into()),
+            _ => Ok(()),
+        });
         if removed.is_err() {
             self.index.insert(key, entry);
         }
         self.release();
-        removed.map(drop)
+        removed
     }
 
     /// Makes a message in hand unread again, or dead.
@@ -189,6 +192,7 @@ impl Deliveries for MessageFilesConnection {
         self.prepare(inbox)?;
         let serializer = Arc::clone(&self.serializer);
         let held = self.mailbox.hold(&*serializer, inbox);
+        self.mailbox.release();
         let is_left = self.mailbox.has_known();
         self.ring_if(is_left);
         held.map_err(|error| self.failed("a message cannot be taken into the hand", error))
