@@ -31,6 +31,8 @@
 //! - Order is first in, first out for each sender and recipient. Across senders a batch is sorted by time.
 //! - Whoever is killed loses nothing but what it had in hand: one message with [`recv`](Client::recv), the batch with
 //!   [`get_messages`](Client::get_messages).
+//! - Where even that is too much, [`receive`](Client::receive) leaves a message in the store until it is
+//!   [acknowledged](Delivery::acknowledge).
 //! - Nothing runs behind your back: no thread, no runtime, no broker. Waiting is poll(2) on
 //!   [descriptors](Client::wake) that you can have, too.
 //!

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use ipc_manager::{Client, ConnectionString, ErrorKind, Limits, Observer, Spawn};
+use ipc_manager::{Client, ConnectionString, ErrorKind, Limits, Message, Observer, Receipt, Spawn};
 use ipc_manager_testkit::{PATIENCE, Sandbox, Test};
 use serde_json::{Value, json};
 
@@ -13,6 +13,7 @@ pub fn tests() -> Vec<Test> {
     ipc_manager_testkit::tests![
         a_file_in_hand_is_a_message_to_others,
         a_dead_file_is_no_message_to_others,
+        what_is_sent_again_while_it_is_in_hand_is_there_once,
         what_another_reader_took_is_acknowledged_all_the_same,
         a_message_whose_name_has_no_room_is_handed_out_uncounted,
         a_mailbox_that_is_gone_acknowledges_nothing,
@@ -87,6 +88,24 @@ fn a_dead_file_is_no_message_to_others(sandbox: &Sandbox) {
     let mut read = foreign_read(&bus, "b");
     read.sort_by_key(Value::as_u64);
     assert_eq!(read, [1, 2]);
+}
+
+fn what_is_sent_again_while_it_is_in_hand_is_there_once(sandbox: &Sandbox) {
+    let bus = FileBus::new(sandbox);
+    let (mut a, mut b) = (bus.client("a"), bus.client("b"));
+    let message = a.message("b", &1).unwrap();
+    a.send_message(message.clone()).unwrap();
+    for attempt in 1..=3 {
+        let held = b.receive_timeout(PATIENCE).unwrap();
+        assert_eq!(held.attempts(), attempt);
+        assert_eq!(a.send_message(message.clone()).unwrap(), Receipt::AlreadyStored);
+        let other = Message::builder("a").to("b").id(message.id().as_str()).content("other").unwrap().build().unwrap();
+        assert_eq!(a.send_message(other).unwrap_err().kind(), ErrorKind::Store);
+        assert!(b.try_receive().unwrap().is_none());
+        assert_eq!(names_in(&bus.at_name("b")).len(), 1, "nothing half-written is left");
+    }
+    assert_eq!(b.recv_timeout(PATIENCE).unwrap().content(), 1);
+    assert_eq!(a.stats().sent["b"], 1);
 }
 
 fn what_another_reader_took_is_acknowledged_all_the_same(sandbox: &Sandbox) {
