@@ -17,7 +17,10 @@ const ROOM_PAUSES: (Duration, Duration) = (Duration::from_micros(200), Duration:
 /// How often to try again where descriptors tell of room.
 const TRY_ALL_THE_SAME: Duration = Duration::from_secs(1);
 /// After so many attempts in vain the word of descriptors is no longer taken for room: others may be faster each time.
-const TRUSTED_ATTEMPTS: u32 = 8;
+const TRUSTED_ATTEMPTS: u32 = QUICK_ATTEMPTS + 8;
+/// So many attempts in vain only let others run in between: a reader that is at it makes room sooner than the kernel
+/// could wake us, and all of it at once.
+const QUICK_ATTEMPTS: u32 = 4;
 /// Most messages of a backlog that are handed to the protocol at once.
 const DRAIN_BATCH: usize = 256;
 /// Most errors of messages that were held back that are kept for whoever asks.
@@ -304,6 +307,10 @@ fn deliver_all(
 
 /// Sleeps until a recipient may have room: told by descriptors where there are any.
 fn wait_for_room(connection: &dyn Connection, to: &PeerName, deadline: Deadline, pauses: &mut Pauses) -> Result<()> {
+    if pauses.in_vain <= QUICK_ATTEMPTS {
+        std::thread::yield_now();
+        return Ok(());
+    }
     let room = connection.room(to);
     let slept = if room.descriptors.is_empty() || pauses.in_vain > TRUSTED_ATTEMPTS {
         poll::either(&[], &[], deadline.left(pauses.growing.next()))
