@@ -232,6 +232,7 @@ impl ClientBuilder {
             outbox: Outbox::default(),
             unsent: Vec::new(),
             receipts: Vec::new(),
+            room: Vec::new(),
             last_to: std::cell::RefCell::default(),
             inbox: Inbox::default(),
             waits_are_short: false,

@@ -15,7 +15,7 @@ const MOST_REPORTS: usize = 1_000;
 /// A wait that was shorter makes the next one begin with looking again and again, for so long at most: whoever waits for an
 /// answer that is on its way has it sooner than the kernel could wake it.
 const SHORT_WAIT: Duration = Duration::from_micros(50);
-const LOOK_AGAIN: Duration = Duration::from_micros(20);
+const LOOK_AGAIN: Duration = Duration::from_micros(50);
 /// For how many messages room is kept between two batches.
 const MOST_ROOM: usize = 256;
 
