@@ -92,6 +92,20 @@ pub(super) const CLAUSES: &[Clause] = &[
         run: not_while_suspended,
     },
     Clause {
+        id: "gone.replaced_at_once",
+        text: "Who waits for a killed service whose name another took with an empty mailbox is told that it is gone.",
+        source: &["services: peer gone"],
+        needs: PROCESSES,
+        run: replaced_at_once,
+    },
+    Clause {
+        id: "gone.not_if_continued",
+        text: "A killed peer whose mailbox another continues is waited for, and the request is answered.",
+        source: &["services: peer gone"],
+        needs: SUSPEND,
+        run: not_if_continued,
+    },
+    Clause {
         id: "gone.answered_before",
         text: "An answer that was given before the service ended arrives, also if it is fetched later.",
         source: &["SVC-16"],
@@ -217,6 +231,34 @@ fn not_while_suspended(context: &Context<'_>) {
     let mut peer = bus.reconnect("peer");
     let response = json!({"ipcm_response_id": request.content()["ipcm_request_id"], "response": "here"});
     peer.send(request.from().as_str(), &response).unwrap();
+    assert_eq!(asker.await_response(&id, NEVER).unwrap().value(), "here");
+}
+
+fn replaced_at_once(context: &Context<'_>) {
+    let bus = context.bus();
+    let mut first = bus.puppet("peer");
+    let mut asker = bus.asker("peer");
+    let id = asker.send_request("peer", &"never answered").unwrap();
+    first.kill();
+    let died = crate::clock();
+    // Nobody looked meanwhile, so there is only the new holder to be seen.
+    let _second = bus.puppet("peer");
+    assert_gone(asker.await_response(&id, NEVER));
+    tell(context, "of one that was replaced at once", &[crate::clock() - died]);
+}
+
+fn not_if_continued(context: &Context<'_>) {
+    let bus = context.bus();
+    let mut first = bus.puppet("peer");
+    let mut asker = bus.asker("peer");
+    let id = asker.send_request("peer", &"later").unwrap();
+    first.kill();
+    let mut second = bus.reconnect("peer");
+    let error = asker.await_response(&id, Some(Duration::from_millis(700))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "the request is still there to be answered");
+    let request = second.recv_timeout(PATIENCE).unwrap();
+    let response = json!({"ipcm_response_id": request.content()["ipcm_request_id"], "response": "here"});
+    second.send(request.from().as_str(), &response).unwrap();
     assert_eq!(asker.await_response(&id, NEVER).unwrap().value(), "here");
 }
 

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::PeerState;
+use crate::protocol::{Mode, PeerState};
 use crate::system::doorbell::Porch;
 use crate::system::process::{self, Alive, Identity};
 
@@ -24,6 +24,9 @@ pub(in crate::protocol) struct Holder {
     /// It is on its way out: unreachable, its mailbox not yet empty.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     leaving: bool,
+    /// It continued a mailbox that was there, rather than beginning an empty one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    continues: bool,
 }
 
 /// What the store says of a name, in the reference implementation's terms and ours.
@@ -39,10 +42,11 @@ pub(in crate::protocol) struct Standing {
 }
 
 impl Holder {
-    /// This process, with its doorbell.
-    pub(in crate::protocol) fn own(bell: Option<&OsStr>) -> Self {
+    /// This process, with its doorbell, that takes a name so.
+    pub(in crate::protocol) fn own(bell: Option<&OsStr>, mode: Mode) -> Self {
         let bell = bell.and_then(OsStr::to_str).map(str::to_owned);
-        Self { identity: Identity::own(), uid: own_uid(), bell, leaving: false }
+        let continues = mode == Mode::Reconnect;
+        Self { identity: Identity::own(), uid: own_uid(), bell, leaving: false, continues }
     }
 
     pub(in crate::protocol) fn leaving(&self) -> Self {
@@ -102,6 +106,11 @@ impl Standing {
         }
     }
 
+    /// Whether whoever has the name continued the mailbox; `None` where only a holder of ours would say.
+    pub(in crate::protocol) fn continues(&self) -> Option<bool> {
+        self.holder().map(|holder| holder.continues)
+    }
+
     /// The process that holds or held the name.
     pub(in crate::protocol) fn pid(&self) -> Option<u32> {
         self.holder().map(|holder| holder.identity.pid).or(self.pid.filter(|_| self.is_active))
@@ -141,7 +150,7 @@ mod tests {
 
     #[test]
     fn what_a_record_says() {
-        let own = Holder::own(Some(OsStr::new("bell-1")));
+        let own = Holder::own(Some(OsStr::new("bell-1")), Mode::Connect);
         let pid = own.identity.pid;
         let ended = Holder {
             identity: serde_json::from_str(r#"{"boot":"x","pid_ns":0,"pid":1,"start":1}"#).unwrap(),
@@ -165,11 +174,17 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let holder = Holder::own(Some(OsStr::new("bell-1")));
+        let holder = Holder::own(Some(OsStr::new("bell-1")), Mode::Connect);
         assert_eq!(Holder::parse(&holder.to_json()), Some(holder.clone()));
         assert_eq!(Holder::parse(&holder.leaving().to_json()), Some(holder.leaving()));
+        let continuing = Holder::own(None, Mode::Reconnect);
+        assert_eq!(Holder::parse(&continuing.to_json()), Some(continuing.clone()));
+        let (pid, at) = (holder.identity.pid, |pid, holder| standing(true, Some(pid), Some(holder)));
+        assert_eq!(at(pid, continuing.clone()).continues(), Some(true));
+        assert_eq!(at(pid, holder.clone()).continues(), Some(false));
+        assert_eq!(at(1, continuing).continues(), None, "another took the name");
         assert!(Holder::parse("{}").is_none() && Holder::parse("nonsense").is_none());
-        let elsewhere = Holder::own(Some(OsStr::new("bell-/../../x")));
+        let elsewhere = Holder::own(Some(OsStr::new("bell-/../../x")), Mode::Connect);
         assert_eq!(elsewhere.bell(), None);
     }
 }
