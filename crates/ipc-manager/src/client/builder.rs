@@ -2,6 +2,7 @@
 //! Joining a bus.
 
 use super::Client;
+use super::again::ShortWaits;
 use super::local::Registered;
 use super::outbox::Outbox;
 use crate::connection_string::ConnectionString;
@@ -235,7 +236,7 @@ impl ClientBuilder {
             room: Vec::new(),
             last_to: std::cell::RefCell::default(),
             inbox: Inbox::default(),
-            waits_are_short: false,
+            short_waits: ShortWaits::default(),
             seen: None,
             keeps_watching: false,
         })

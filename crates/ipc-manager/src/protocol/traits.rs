@@ -213,6 +213,15 @@ pub trait Directory: Send + fmt::Debug {
     /// Of the store as a whole.
     fn peer(&mut self, name: &PeerName) -> Result<Option<PeerRecord>>;
 
+    /// Whether who has a name continued the mailbox that was there before, rather than beginning an empty one. `None` if
+    /// nobody has it, or it cannot be known.
+    ///
+    /// # Errors
+    /// Of the store as a whole.
+    fn continues(&mut self, _name: &PeerName) -> Result<Option<bool>> {
+        Ok(None)
+    }
+
     /// Removes what dead peers left: registration, mailbox, statistics. Suspended and unknown ones stay. Returns the
     /// names removed.
     ///

@@ -55,7 +55,7 @@ pub(super) fn open(file: StateFile, options: OpenOptions) -> Result<Opened> {
     let OpenOptions { name, mode, limits, .. } = options;
     let left_over = Bell::new().map_err(|error| Error::system(error, "a descriptor to wait for cannot be had"))?;
     let mut bell = file.beside().and_then(Beside::bell);
-    let holder = Holder::own(bell.as_ref());
+    let holder = Holder::own(bell.as_ref(), mode);
     let ringer = file.beside().and_then(|beside| Ringer::new(beside.porch()).ok());
     let (stats, discarded) = claim::take(&file, &name, mode, &holder)?;
     if let Some(Err(error)) = bell.as_mut().map(Doorbell::publish) {

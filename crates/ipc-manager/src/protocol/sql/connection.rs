@@ -59,7 +59,7 @@ pub(super) fn open(mut store: Store, options: OpenOptions) -> Result<Opened> {
     // All that can fail comes before the name is taken.
     let left_over = Bell::new().map_err(|error| Error::system(error, "a descriptor to wait for cannot be had"))?;
     let mut bell = store.beside.as_ref().and_then(super::super::beside::Beside::bell);
-    let held = Held::new(&name, Holder::own(bell.as_ref()));
+    let held = Held::new(&name, Holder::own(bell.as_ref(), mode));
     let listened = store.driver.listen(name.as_str());
     listened.map_err(|failure| store.failed("the mailbox cannot be listened to", failure))?;
     let Taken { stats, discarded } = held.take(&mut store, mode)?;
