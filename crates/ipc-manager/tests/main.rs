@@ -11,6 +11,7 @@ mod defects;
 mod delivery;
 mod faults;
 mod file_bus;
+mod file_stores;
 mod foreign;
 mod mended;
 mod message_files;
@@ -20,6 +21,7 @@ mod services;
 mod sockets;
 mod stages;
 mod store_vectors;
+mod tls;
 mod vectors;
 mod warnings;
 
@@ -62,6 +64,8 @@ fn main() -> ExitCode {
         .tests(stages::tests())
         .tests(store_vectors::tests())
         .tests(databases::tests())
+        .tests(file_stores::tests())
+        .tests(tls::tests())
         .tests(pipes::tests())
         .tests(sockets::tests())
         .tests(message_files::tests())

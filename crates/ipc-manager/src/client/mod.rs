@@ -2,6 +2,7 @@
 //! Clients: building, sending, receiving, waiting, peers, leaving. Everything that is alike over all protocols.
 
 mod acknowledge;
+mod again;
 mod backlog;
 mod builder;
 mod connections;
@@ -80,6 +81,8 @@ pub struct Client {
     unsent: Vec<Error>,
     /// Room for the receipt of one message, and for the next one that is taken; both are empty between calls.
     receipts: Vec<Receipt>,
+    /// Room for the payload of one message.
+    room: Vec<u8>,
     /// Whom the last message was made for.
     last_to: std::cell::RefCell<Option<PeerName>>,
     inbox: Inbox,
@@ -87,8 +90,7 @@ pub struct Client {
     desk: Option<Arc<desk::Desk>>,
     /// For how long a delivery is held unless it says otherwise; `None` as long as the client lives.
     hold: Option<std::time::Duration>,
-    /// Whether the last wait for a message was a short one.
-    waits_are_short: bool,
+    short_waits: again::ShortWaits,
     /// Peers at the last look, while changes are waited for.
     seen: Option<Vec<PeerName>>,
     /// Whether peers are watched until somebody says otherwise, and not only during a wait.

@@ -12,6 +12,7 @@ use super::{Beside, check_file, folder_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::Hold;
 use crate::route::Route;
+use crate::system::doorbell::{Porch, Ringer};
 use crate::system::lock::{self, Holder as LockHolder, LifeLock, SectionLock};
 use crate::system::process::{self, Identity};
 use crate::system::{Deadline, files, tree};
@@ -241,6 +242,12 @@ impl Beside {
         // The notes go last: whoever is killed half-way leaves a store that can be told to be abandoned.
         let is_note = |name: &OsString| name == OWNER || name == MADE;
         let names = files::names(self.dir())?;
+        // Those who sleep look, and find that the store is gone.
+        if let Ok(ringer) = Ringer::new(&self.porch) {
+            names.iter().filter(|name| Porch::is_bell(name)).for_each(|bell| {
+                let _ = ringer.ring(bell);
+            });
+        }
         for name in names.iter().filter(|name| !is_note(name)).chain(names.iter().filter(|name| is_note(name))) {
             tree::remove(self.dir(), name)?;
         }

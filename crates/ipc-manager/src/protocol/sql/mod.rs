@@ -8,6 +8,8 @@ mod connection;
 mod delivery;
 mod dialect;
 mod drivers;
+#[cfg(any(feature = "postgresql", feature = "mysql"))]
+mod encryption;
 mod listing;
 mod mailbox;
 mod message_row;
@@ -23,6 +25,8 @@ mod secret;
 mod server;
 mod statements;
 mod store;
+#[cfg(all(feature = "tls", any(feature = "postgresql", feature = "mysql")))]
+mod tls;
 mod value;
 
 #[cfg(feature = "mysql")]
