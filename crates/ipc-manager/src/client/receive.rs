@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::Client;
 use super::wait::{LONGEST_SLEEP, Wait};
+use super::{Away, Client};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::protocol::{Damaged, Inbox, Wanted};
@@ -28,7 +28,7 @@ impl Client {
         self.take_one("try_recv")
     }
 
-    /// Takes the next message, waiting for one as long as it takes.
+    /// Takes the next message, waiting for one as long as it takes, also while the store is away.
     ///
     /// # Errors
     /// As [`try_recv`](Client::try_recv).
@@ -36,7 +36,7 @@ impl Client {
         self.recv_until("recv", Deadline::NEVER, None)
     }
 
-    /// Takes the next message, waiting for one so long at most.
+    /// Takes the next message, waiting for one so long at most. A store that is away is waited for, too.
     ///
     /// # Errors
     /// As [`try_recv`](Client::try_recv), and [`Timeout`](ErrorKind::Timeout).
@@ -101,9 +101,17 @@ impl Client {
         deadline: Deadline,
         timeout: Option<Duration>,
     ) -> Result<Message> {
-        let mut begun = None;
+        let (mut begun, mut away) = (None, Away::new());
         loop {
-            if let Some(message) = self.take_one(operation)? {
+            let taken = match self.take_one(operation) {
+                Ok(taken) => taken,
+                Err(error) => {
+                    away.ride_out(error, deadline)?;
+                    continue;
+                }
+            };
+            away.is_over();
+            if let Some(message) = taken {
                 self.waits_are_short = begun.is_none_or(|begun: Instant| begun.elapsed() < SHORT_WAIT);
                 return Ok(message);
             }
