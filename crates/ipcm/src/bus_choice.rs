@@ -43,6 +43,12 @@ pub(crate) fn bus(args: &BusArgs, registry: &Registry) -> Outcome<ConnectionStri
     Ok(parse(&text, args.serializer.as_deref(), registry)?)
 }
 
+/// Whether a bus was given anywhere.
+pub(crate) fn is_chosen(args: &BusArgs) -> bool {
+    let in_environment = || env::var_os(BUS_VARIABLE).is_some_and(|value| !value.is_empty());
+    args.bus.is_some() || args.bus_file.is_some() || in_environment()
+}
+
 /// The name to join under.
 pub(crate) fn name(args: &NameArgs) -> Outcome<NameChoice> {
     Ok(match args.name.clone().map_or_else(|| variable(NAME_VARIABLE), |name| Ok(Some(name)))? {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::charge::{Charge, Stage, Terms};
-use super::{Signal, Spawn, on_signal};
+use super::{Signal, Spawn, gc, on_signal};
 use crate::connection_string::ConnectionString;
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::{CreateOptions, Credentials, Registry};
@@ -187,12 +187,24 @@ impl SpawnBuilder {
         let spec = registry.serializers().resolve(&spec)?.spec().clone();
         let route = self.route.as_deref().map(Route::new).transpose()?;
         let options = CreateOptions { route, credentials: registry.credentials().clone() };
+        let is_temporary = options.route.is_none() && protocol.capabilities().crosses_processes;
+        let temporary = std::env::temp_dir();
+        if is_temporary {
+            // First: what is removed makes room.
+            gc::in_passing(&registry, &temporary);
+        }
         let route = protocol.create(&options)?;
         let hold = protocol.hold(&route, registry.credentials(), self.guard, None).inspect_err(|_| {
             if self.route.is_none() {
                 let _ = protocol.destroy(&route, registry.credentials());
             }
         })?;
+        // Where the temporary directory's path is too long for sockets, stores are made elsewhere.
+        let place = std::path::Path::new(route.as_str()).parent();
+        if let Some(place) = place.filter(|place| is_temporary && place.is_absolute() && !place.starts_with(&temporary))
+        {
+            gc::in_passing(&registry, place);
+        }
         let info = ConnectionString::new(protocol.name(), spec, route);
         let terms = Terms { info: info.clone(), signal: self.signal, peer_timeout: self.peer_timeout, registry };
         let charge = Charge { terms, guard: self.guard, hold: Some(hold), stage: Stage::Running };

@@ -2,6 +2,7 @@
 //! What lies beside a store that the reference implementation must find as it knows it: a folder with the doorbells of
 //! the peers, the record of the owner, and the note of what was made. See `docs/formats.md`, "Beside a store".
 
+mod abandoned;
 mod holder;
 mod owner;
 
@@ -14,6 +15,7 @@ use crate::route::Route;
 use crate::system::doorbell::{Doorbell, Porch};
 use crate::system::files;
 
+pub(super) use abandoned::{clean, clean_doorbells};
 pub(super) use holder::{Holder, Standing, seconds, time};
 pub(super) use owner::{FileKind, FileStore};
 
@@ -73,10 +75,15 @@ impl Beside {
         &self.porch
     }
 
-    /// Prepares a bell for a life of a peer. Without one it polls.
+    /// Prepares a bell for a life of a peer. Without one it polls. From here on nobody takes the store for abandoned; if
+    /// somebody has already, the store is gone when this returns.
     pub(super) fn bell(&self) -> Option<Doorbell> {
-        self.porch.remove_dead_bells();
-        Doorbell::prepare(&self.porch).inspect_err(|error| log::warn!("no doorbell, so this peer polls: {error}")).ok()
+        let prepare = || {
+            let _section = self.enter(owner::PATIENCE)?;
+            self.porch.remove_dead_bells();
+            Doorbell::prepare(&self.porch)
+        };
+        prepare().inspect_err(|error| log::warn!("no doorbell, so this peer polls: {error}")).ok()
     }
 
     /// Keeps what is no message, for whoever wants to look at it; up to a number of them. Returns where.

@@ -15,10 +15,10 @@ use super::schema;
 use super::store::{Store, error_of};
 use crate::connection_string::ProtocolName;
 use crate::error::Result;
-use crate::protocol::beside::{Beside, FileKind, FileStore};
+use crate::protocol::beside::{self, Beside, FileKind, FileStore};
 use crate::protocol::{
-    Capabilities, CreateOptions, Credentials, Directory, Durability, Hold, NotViable, OpenOptions, Opened, PeerState,
-    Protocol, WaitMechanism,
+    Capabilities, Cleaning, CreateOptions, Credentials, Directory, Durability, Hold, NotViable, OpenOptions, Opened,
+    PeerState, Protocol, WaitMechanism,
 };
 use crate::route::Route;
 use crate::serializer::Serializer;
@@ -99,6 +99,10 @@ impl Protocol for Sqlite {
 
     fn observe(&self, route: &Route, _: &Credentials, serializer: Arc<dyn Serializer>) -> Result<Box<dyn Directory>> {
         Ok(Box::new(Listing::new(observed(route, serializer)?, None)))
+    }
+
+    fn clean(&self, cleaning: &mut Cleaning) {
+        beside::clean(KIND, cleaning);
     }
 
     fn destroy(&self, route: &Route, _: &Credentials) -> Result<()> {
