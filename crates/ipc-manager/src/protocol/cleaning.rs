@@ -133,7 +133,7 @@ impl Cleaning {
             if let Ok(real) = std::fs::canonicalize(&place)
                 && !known.iter().any(|(_, other)| *other == real)
             {
-                known.push((place, real));
+                known.push((if place.is_absolute() { place } else { real.clone() }, real));
             }
         }
         Self::new(Target::Places(known.into_iter().map(|(place, _)| place).collect()))

@@ -129,11 +129,26 @@ pub(super) fn check_file(protocol: &str, route: &Route) -> Result<(u64, u64)> {
     if stat.st_uid != 0 && stat.st_uid != rustix::process::geteuid().as_raw() {
         return Err(place(Error::new(ErrorKind::Permission, "the route belongs to another user")));
     }
-    if stat.st_mode & 0o002 != 0 {
-        let detail = "the route is writable by every user, so nothing in it can be trusted";
-        return Err(place(Error::new(ErrorKind::Permission, detail)));
+    let refuse = |detail: &str| Err(place(Error::new(ErrorKind::Permission, detail)));
+    if files::is_open_to_others(&stat) {
+        return refuse("the route can be written to by other users, so nothing in it can be trusted");
+    }
+    if in_everybodys_directory(route) {
+        return refuse(IN_EVERYBODYS);
     }
     Ok(files::identity(&stat))
+}
+
+const IN_EVERYBODYS: &str = "the route is in a directory that every user can write to, so others could put files beside \
+                             it that go with it; use a directory of your own";
+
+/// Whether every user can put files beside the one that a route names.
+fn in_everybodys_directory(route: &Route) -> bool {
+    let parent = match Path::new(route.as_str()).parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    rustix::fs::stat(parent).is_ok_and(|parent| files::is_for_everybody(&parent))
 }
 
 /// Whether the file at a route is no longer the one with this device and inode number.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Beside, check_file, folder_of};
+use super::{Beside, IN_EVERYBODYS, check_file, folder_of, in_everybodys_directory};
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::Hold;
 use crate::protocol::cleaning::fresh_name;
@@ -99,6 +99,9 @@ impl FileStore {
 
     fn make(&self, content: &[u8], directory: bool) -> Result<()> {
         let path = Path::new(self.route.as_str());
+        if in_everybodys_directory(&self.route) {
+            return Err(self.place(Error::new(ErrorKind::Permission, IN_EVERYBODYS)));
+        }
         files::create_whole(rustix::fs::CWD, path.as_os_str(), content, files::Sync::Kernel)
             .map_err(|error| self.failed(path, "the file of the bus cannot be made", error))?;
         let noted = check_file(self.kind.protocol, &self.route).and_then(|(device, inode)| {

@@ -96,8 +96,14 @@ impl Store {
         if stat.st_uid != 0 && stat.st_uid != rustix::process::geteuid().as_raw() {
             return denied("the route belongs to another user");
         }
-        if stat.st_mode & 0o002 != 0 {
-            return denied("the route is writable by every user, so nothing in it can be trusted");
+        if files::is_open_to_others(&stat) {
+            return denied("the route can be written to by other users, so nothing in it can be trusted");
+        }
+        // Where everybody can make directories, root's is no more the user's than anybody else's.
+        let is_foreign = stat.st_uid != rustix::process::geteuid().as_raw();
+        let parent = || rustix::fs::statat(&dir, "..", rustix::fs::AtFlags::empty());
+        if is_foreign && parent().is_ok_and(|parent| files::is_for_everybody(&parent)) {
+            return denied("the route belongs to another user, in a directory that every user can write to");
         }
         let is_ours = owner::made(dir.as_fd(), files::identity(&stat)).is_some();
         Ok(Self { kind, route: route.clone(), dir, is_ours })
