@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::charge::{Charge, Stage, Terms};
 use super::{Signal, Spawn, gc, on_signal};
 use crate::connection_string::ConnectionString;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, redacted};
 use crate::protocol::{CreateOptions, Credentials, Registry};
 use crate::route::Route;
 use crate::serializer::SerializerSpec;
@@ -32,7 +32,7 @@ pub struct SpawnBuilder {
     protocol: Option<String>,
     protocols: Vec<String>,
     serializer: Option<String>,
-    route: Option<String>,
+    route: Option<Unchecked>,
     guard: bool,
     guard_on_signals: bool,
     audit: bool,
@@ -40,6 +40,16 @@ pub struct SpawnBuilder {
     peer_timeout: Option<Duration>,
     registry: Option<Registry>,
     credentials: Option<Credentials>,
+}
+
+/// A route as somebody typed it. Shown without a password that has no place there.
+#[derive(Clone)]
+struct Unchecked(String);
+
+impl std::fmt::Debug for Unchecked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        redacted(&self.0).fmt(f)
+    }
 }
 
 impl Default for SpawnBuilder {
@@ -86,7 +96,7 @@ impl SpawnBuilder {
     /// Puts the bus at this route instead of a fresh temporary one.
     #[must_use]
     pub fn route(mut self, route: &str) -> Self {
-        self.route = Some(route.to_owned());
+        self.route = Some(Unchecked(route.to_owned()));
         self
     }
 
@@ -185,7 +195,7 @@ impl SpawnBuilder {
         };
         // An unknown serializer is found out before anything is made.
         let spec = registry.serializers().resolve(&spec)?.spec().clone();
-        let route = self.route.as_deref().map(Route::new).transpose()?;
+        let route = self.route.as_ref().map(|route| Route::new(&route.0)).transpose()?;
         let options = CreateOptions { route, credentials: registry.credentials().clone() };
         let is_temporary = options.route.is_none() && protocol.capabilities().crosses_processes;
         let temporary = std::env::temp_dir();

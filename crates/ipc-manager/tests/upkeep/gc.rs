@@ -23,7 +23,6 @@ pub fn tests() -> Vec<Test> {
         a_removal_that_was_cut_short_is_finished,
         a_bus_that_is_named_is_swept_or_removed,
         a_suspended_peer_of_a_bus_that_is_named_stays,
-        a_store_whose_maker_is_about_to_go_on_stays,
     ];
     let servers = ipc_manager_testkit::tests![a_private_server_without_owner_and_keeper_goes];
     tests.extend(
@@ -78,16 +77,15 @@ fn t16_the_next_spawn_of_any_protocol_leaves_nothing(_: &Sandbox) {
 fn t16_a_full_directory_is_cleaned_before_the_next_bus_is_made(_: &Sandbox) {
     let sandbox = Sandbox::short();
     // More than are removed in passing by one spawn go with the next ones.
-    for _ in 0..20 {
-        owner("MessageFiles", sandbox.dir()).0.kill();
-    }
+    let mut owners: Vec<_> = (0..20).map(|_| owner("MessageFiles", sandbox.dir()).0).collect();
+    owners.iter_mut().for_each(Puppet::kill);
     let mut rounds = 0;
     eventually("all to be gone", || {
         rounds += 1;
         owner("AtomicPipe", sandbox.dir()).0.end();
         sandbox.listing().is_empty()
     });
-    assert!(rounds > 1, "a spawn may take only so long");
+    assert!(rounds > 1, "a spawn may only take so long");
 }
 
 fn what_is_not_guarded_stays(_: &Sandbox) {
@@ -249,20 +247,6 @@ fn a_suspended_peer_of_a_bus_that_is_named_stays(sandbox: &Sandbox) {
         assert_eq!(bus.reconnect("b").unwrap().recv_timeout(PATIENCE).unwrap().content(), "for later");
         bus.unspawn().unwrap();
     }
-}
-
-fn a_store_whose_maker_is_about_to_go_on_stays(sandbox: &Sandbox) {
-    // Without an owner on record, and older than it takes to put one there: this process was stopped meanwhile, say.
-    let suffix = "0123456789abcdef0123456789abcdef";
-    let store = sandbox.dir().join(format!("ipcm-{}-{suffix}", std::process::id()));
-    fs::create_dir(&store).unwrap();
-    let other = sandbox.dir().join(format!("ipcm-4000001-{suffix}"));
-    fs::create_dir(&other).unwrap();
-    eventually("the other one to be old enough", || {
-        let gone = gc(sandbox.dir()).leftovers.iter().any(|left| left.path == other);
-        gone && !other.exists()
-    });
-    assert!(store.exists());
 }
 
 fn a_private_server_without_owner_and_keeper_goes(_: &Sandbox) {

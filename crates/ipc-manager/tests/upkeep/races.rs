@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{PROTOCOLS, gc, owner, store_of};
 
 /// How often each protocol is tried. One round takes some milliseconds.
-const ROUNDS: u32 = 30;
+const ROUNDS: u32 = 16;
 
 pub fn tests() -> Vec<Test> {
     ipc_manager_testkit::tests![
@@ -34,7 +34,7 @@ fn whoever_joins_as_a_bus_is_removed_has_it_or_is_refused(_: &Sandbox) {
             killed.kill();
             peer.post(&json!({"op": "connect", "name": "b", "info": info.to_string()}));
             // From before the peer has begun to after it is done.
-            let head_start = Duration::from_micros(u64::from(round) * 60);
+            let head_start = Duration::from_micros(u64::from(round) * 120);
             let begun = Instant::now();
             while begun.elapsed() < head_start {
                 std::hint::spin_loop();

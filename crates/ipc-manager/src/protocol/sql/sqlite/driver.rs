@@ -61,6 +61,15 @@ impl SqliteDriver {
         Ok(Self { connection, route: route.clone(), file })
     }
 
+    /// Leaves a log that is there as it is, where otherwise the last one to close it writes it back: for whoever only looks.
+    pub(super) fn keep_log(&self) {
+        let log = format!("{}-wal", self.route.as_str());
+        if std::path::Path::new(&log).exists() {
+            let setting = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+            let _ = self.connection.set_db_config(setting, true);
+        }
+    }
+
     /// Has writers append to a log, so that readers are in nobody's way, where the file system allows that.
     pub(super) fn use_write_ahead_log(&mut self) -> std::result::Result<(), Failure> {
         let mode: rusqlite::Result<String> =

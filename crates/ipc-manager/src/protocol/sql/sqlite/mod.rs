@@ -138,6 +138,9 @@ fn observed(route: &Route, serializer: Arc<dyn Serializer>) -> Result<Store> {
 fn is_in_use(route: &Route) -> Result<bool> {
     let serializer = crate::serializer::Serializers::standard();
     let serializer = serializer.resolve(&serializer.default_spec())?;
-    let peers = Listing::new(observed(route, serializer)?, None).peers()?;
+    let driver = SqliteDriver::open(route, false)?;
+    driver.keep_log();
+    let store = Store::new(Box::new(driver), &SqliteDialect, route, Beside::of_file(route), serializer, false)?;
+    let peers = Listing::new(store, None).peers()?;
     Ok(peers.iter().any(|peer| peer.state.is_alive() && peer.state != PeerState::Leaving))
 }
