@@ -265,3 +265,61 @@ fn is_flat(dir: std::os::fd::BorrowedFd<'_>, name: &OsStr) -> bool {
 fn escaped(name: &OsStr) -> String {
     name.to_string_lossy().escape_debug().to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::system::doorbell::Doorbell;
+    use crate::system::lock::LifeLock;
+    use crate::system::process::Identity;
+
+    /// Cleans until as much was found as is expected: what is younger than a second may stay.
+    fn cleaned(base: &Path, is_dry: bool, expected: usize) -> Vec<(String, Fate)> {
+        let ended = std::time::Instant::now() + Duration::from_secs(20);
+        loop {
+            let mut cleaning = Cleaning::everywhere().dry_run(is_dry);
+            clean_older_doorbells(base, 0, &mut cleaning);
+            let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+            let mut found: Vec<_> =
+                cleaning.into_found().into_iter().map(|left| (name(&left.path), left.fate)).collect();
+            found.sort_by(|a, b| a.0.cmp(&b.0));
+            if found.len() >= expected || std::time::Instant::now() > ended {
+                return found;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn doorbells_that_nobody_is_behind_go_and_others_stay() {
+        let base = std::env::temp_dir().join(format!("ipct-doorbells-{}", files::random_suffix()));
+        let made = |name: &str| {
+            let path = base.join(name);
+            let beside = Beside::open_or_make(&base).and_then(|_| Beside::open_or_make(&path)).unwrap();
+            drop(beside.enter(PATIENCE).unwrap());
+            beside
+        };
+        let (dead, rung, owned) = (made(&"0".repeat(24)), made(&"1".repeat(24)), made(&"2".repeat(24)));
+        let (unknown, other) = (made(&"3".repeat(24)), made("not-ours"));
+        // As a killed peer and a killed owner leave it.
+        drop(std::os::unix::net::UnixDatagram::bind(dead.porch().path().join("bell-dead")).unwrap());
+        std::fs::write(dead.porch().path().join(".ipcm-owner"), "{}\n{}").unwrap();
+        std::fs::write(unknown.porch().path().join("canary"), "sings").unwrap();
+        let bell = Doorbell::prepare(&Arc::clone(rung.porch())).unwrap();
+        let (owner, prepared) = LifeLock::prepare(owned.dir(), &lock::identity_line(&Identity::own())).unwrap();
+        owner.publish(owned.dir(), &prepared, OsStr::new(OWNER)).unwrap();
+        let kept = Fate::Kept("it holds `canary`, which is no part of a bus".into());
+        let (zeros, threes) = ("0".repeat(24), "3".repeat(24));
+        assert_eq!(cleaned(&base, true, 2), [(zeros.clone(), Fate::Found), (threes.clone(), kept.clone())]);
+        assert!(dead.porch().path().join("bell-dead").exists());
+        assert_eq!(cleaned(&base, false, 2), [(zeros, Fate::Removed), (threes, kept)]);
+        assert!(!dead.porch().path().exists() && unknown.porch().path().join("canary").exists());
+        assert!(rung.porch().path().exists() && owned.porch().path().exists() && other.porch().path().exists());
+        // Whoever comes late finds that it is gone, and polls.
+        assert_eq!(dead.enter(PATIENCE).unwrap_err().kind(), std::io::ErrorKind::NotFound);
+        drop((bell, owner));
+        std::fs::remove_dir_all(base).unwrap();
+    }
+}
