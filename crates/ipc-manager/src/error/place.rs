@@ -111,7 +111,7 @@ pub(crate) fn redacted(text: &str) -> Cow<'_, str> {
     for (at, _) in text.match_indices('=') {
         let key = text[..at].trim_end().to_ascii_lowercase();
         if KEYS.iter().any(|known| key.ends_with(known)) {
-            let value = at + 1;
+            let value = at + 1 + text[at + 1..].len() - text[at + 1..].trim_start().len();
             let quote = text[value..].chars().next().filter(|c| matches!(c, '\'' | '"'));
             let start = value + quote.map_or(0, char::len_utf8);
             let ends = |c: char| quote.map_or(matches!(c, ';' | '&' | '"' | '\\' | ' ' | ','), |quote| c == quote);
@@ -169,7 +169,7 @@ mod tests {
     fn passwords_are_left_out() {
         for (text, shown) in [
             ("dbi:Pg:dbname=a;password=s3cret;host=b", "dbi:Pg:dbname=a;password=***;host=b"),
-            ("dbi:Pg:dbname=a;PWD = s3cret", "dbi:Pg:dbname=a;PWD =***"),
+            ("dbi:Pg:dbname=a;PWD = s3cret", "dbi:Pg:dbname=a;PWD = ***"),
             ("postgres://me:s3:cr@et@host/db?password=s3cret&x=1", "postgres://me:***@host/db?password=***&x=1"),
             (r#"["PostgreSQL","JSON","dbi:Pg:pass=s3cret"]"#, r#"["PostgreSQL","JSON","dbi:Pg:pass=***"]"#),
             ("DBI:mysql:mysql_password='s3 b;c';x", "DBI:mysql:mysql_password='***';x"),
