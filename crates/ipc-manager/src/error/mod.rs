@@ -7,8 +7,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::path::PathBuf;
 
-pub(crate) use place::Escaped;
 pub use place::Place;
+pub(crate) use place::{Escaped, redacted};
 
 /// Something of a higher layer that an error carries and knows nothing of.
 pub(crate) type HandedBack = Box<dyn std::any::Any + Send + Sync>;
@@ -255,10 +255,10 @@ impl Error {
         self
     }
 
-    /// Adds the route, unless one is known.
+    /// Adds the route, unless one is known; without a password that somebody may have put there.
     #[must_use]
     pub fn on_route(mut self, route: &str) -> Self {
-        self.0.place.route.get_or_insert_with(|| route.to_owned());
+        self.0.place.route.get_or_insert_with(|| redacted(route).into_owned());
         self
     }
 
