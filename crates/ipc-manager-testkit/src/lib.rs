@@ -38,6 +38,8 @@ pub mod servers;
 mod subject;
 mod suite;
 mod tally;
+mod torture;
+pub mod trace;
 mod watchdog;
 
 pub use clause::{Clause, Need};

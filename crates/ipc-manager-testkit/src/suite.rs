@@ -10,7 +10,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::engine::Act;
 use crate::watchdog::Watched;
-use crate::{Clause, Context, Sandbox, Subject, clauses, contract, engine};
+use crate::{Clause, Context, Sandbox, Subject, clauses, contract, engine, torture};
 
 /// A test beside the clauses, such as one of a protocol's own files.
 ///
@@ -125,6 +125,9 @@ impl Suite {
     #[must_use]
     pub fn main(self) -> ExitCode {
         if let Some(code) = engine::play(&self.subjects, &self.acts) {
+            return code;
+        }
+        if let Some(code) = torture::command(&self.subjects) {
             return code;
         }
         let arguments = Arguments::from_args();

@@ -22,6 +22,7 @@ mod service_loop;
 mod size;
 mod stats;
 mod suspend;
+mod torture;
 mod wait;
 
 use crate::Clause;
@@ -56,6 +57,7 @@ pub fn all() -> Vec<&'static Clause> {
         service_asked::CLAUSES,
         service_loop::CLAUSES,
         service_gone::CLAUSES,
+        torture::CLAUSES,
     ];
     themes.into_iter().flatten().collect()
 }
