@@ -10,7 +10,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::engine::Act;
 use crate::watchdog::Watched;
-use crate::{Clause, Context, Sandbox, Subject, clauses, contract, engine, torture};
+use crate::{Clause, Context, Sandbox, Subject, clauses, contract, engine, rows, torture};
 
 /// A test beside the clauses, such as one of a protocol's own files.
 ///
@@ -21,9 +21,9 @@ use crate::{Clause, Context, Sandbox, Subject, clauses, contract, engine, tortur
 /// ```
 #[derive(Debug, Clone)]
 pub struct Test {
-    name: String,
-    run: fn(&Sandbox),
-    can: fn() -> Result<(), String>,
+    pub(crate) name: String,
+    pub(crate) run: fn(&Sandbox),
+    pub(crate) can: fn() -> Result<(), String>,
 }
 
 impl Test {
@@ -127,7 +127,7 @@ impl Suite {
         if let Some(code) = engine::play(&self.subjects, &self.acts) {
             return code;
         }
-        if let Some(code) = torture::command(&self.subjects) {
+        if let Some(code) = torture::command(&self.subjects).or_else(|| rows::command(&self.subjects, &self.tests)) {
             return code;
         }
         let arguments = Arguments::from_args();

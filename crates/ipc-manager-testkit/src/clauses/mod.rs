@@ -21,6 +21,7 @@ mod service_gone;
 mod service_loop;
 mod size;
 mod stats;
+mod steps;
 mod suspend;
 mod torture;
 mod wait;
@@ -49,6 +50,7 @@ pub fn all() -> Vec<&'static Clause> {
         leave::CLAUSES,
         suspend::CLAUSES,
         crash::CLAUSES,
+        steps::CLAUSES,
         kernel::CLAUSES,
         connections::CLAUSES,
         load::CLAUSES,

@@ -276,10 +276,6 @@ fn excuse(message: &Sent, lives: &mut [Reading], is_durable: bool) -> Option<&'s
         if !is_durable && lives[at].was_killed && !overtakes && message.tried <= lives[at].ended {
             return Some("its reader died");
         }
-        if is_durable && lives[at].was_killed && lives[at].in_hand > 0 && message.tried <= lives[at].ended {
-            lives[at].in_hand -= 1;
-            return Some("in hand of a killed reader");
-        }
         if is_durable && at > first && lives[at].back == Back::Afresh && lives[at - 1].was_killed {
             match &mut lives[at].discarded {
                 Some(0) => {}
@@ -292,6 +288,10 @@ fn excuse(message: &Sent, lives: &mut [Reading], is_durable: bool) -> Option<&'s
                 }
                 None => {}
             }
+        }
+        if is_durable && lives[at].was_killed && lives[at].in_hand > 0 && message.tried <= lives[at].ended {
+            lives[at].in_hand -= 1;
+            return Some("in hand of a killed reader");
         }
     }
     None

@@ -112,6 +112,9 @@ fn again(report: &Value) -> String {
 pub(crate) fn bounded(subject: &Subject, run: &Asked) {
     let report = in_a_process(subject, run);
     print(std::slice::from_ref(&report));
+    let counts = ["acked", "once", "lost", "doubled", "corrupt", "out_of_order", "hung"];
+    let count = |key: &str| report[key].as_u64().and_then(|count| count.try_into().ok()).unwrap_or(0);
+    crate::tally::note(counts.map(count));
     assert!(report::held(&report), "{:?}; again with: {}", report["violations"], again(&report));
 }
 

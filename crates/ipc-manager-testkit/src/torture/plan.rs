@@ -62,15 +62,35 @@ impl Back {
     }
 }
 
+/// A point of the code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Point {
+    /// The next call of this kind.
+    Next(Call),
+    /// The call after so many others.
+    After(u64),
+}
+
+impl Point {
+    /// Whether this is it, behind so many other calls.
+    pub(super) fn is_at(self, call: Call, passed: u64) -> bool {
+        match self {
+            Self::Next(wanted) => wanted == call,
+            // One that can fail.
+            Self::After(count) => passed >= count && call != Call::OTHER,
+        }
+    }
+}
+
 /// What is done to a process, or to what all of them stand on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     /// SIGKILL, and somebody takes the name after so many milliseconds.
     Kill(Back, u64),
     /// SIGKILL as it is about to make such a call.
-    KillAt(Call, Back, u64),
-    /// Such a call fails with this error.
-    FailAt(Call, i32),
+    KillAt(Point, Back, u64),
+    /// Such a call fails with the error of this number among those that it can have.
+    FailAt(Point, u64),
     /// SIGSTOP, and SIGCONT so many milliseconds later.
     Stop(u64),
     /// Signals that interrupt it, 500 a second.
@@ -149,11 +169,8 @@ fn on_peer(dice: &mut Dice, part: Part, subject: &Subject) -> Option<Fault> {
     let back = if dice.chance(70) { Back::Continued } else { Back::Afresh };
     Some(match dice.below(100) {
         0..18 => Fault::Kill(back, pause),
-        18..32 => Fault::KillAt(dice.pick(&Call::NAMED), back, pause),
-        32..52 => {
-            let call = dice.pick(&Call::NAMED);
-            Fault::FailAt(call, dice.pick(call.errors()))
-        }
+        18..32 => Fault::KillAt(point(dice), back, pause),
+        32..52 => Fault::FailAt(point(dice), dice.below(60)),
         52..62 => Fault::Stop(dice.between(20, 700)),
         62..69 => Fault::Storm(dice.between(100, 600)),
         69..77 if capabilities.suspend && part == Part::Reader && dice.chance(60) => Fault::Suspend(pause),
@@ -166,4 +183,8 @@ fn on_peer(dice: &mut Dice, part: Part, subject: &Subject) -> Option<Fault> {
         95..98 => Fault::Clock(dice.pick(&[-3_600_000, -5_000, -900, -20, 20, 700, 4_000, 3_600_000])),
         _ => Fault::Sweep,
     })
+}
+
+fn point(dice: &mut Dice) -> Point {
+    if dice.chance(50) { Point::Next(dice.pick(&Call::NAMED)) } else { Point::After(dice.below(80)) }
 }

@@ -10,13 +10,13 @@ use rustix::process::Signal;
 
 use super::actor::{Actor, Stage, State, TO_LEAVE};
 use super::journal::{DESCRIPTORS, now};
-use super::plan::{Back, CAST, Event, Fault, Part};
+use super::plan::{Back, CAST, Event, Fault, Part, Point};
 use super::worker::{CALL, DONE, LEAVING, Order};
 use crate::servers::Database;
 use crate::trace::{Call, Step, Traced};
 
 /// How long a process that is to be injured at a call may take to come to it.
-const TO_CALL: Duration = Duration::from_millis(300);
+const TO_CALL: Duration = Duration::from_millis(150);
 /// Pause between two signals of a storm: 500 a second.
 const BETWEEN_SIGNALS: Duration = Duration::from_millis(2);
 /// How often it is looked whether somebody ended by himself.
@@ -165,8 +165,8 @@ impl<'a> Supervisor<'a> {
         let (whom, runs) = (event.whom, self.actors[event.whom].has_begun());
         let done = match event.fault {
             Fault::Kill(back, pause) => self.kill(whom, back, pause),
-            Fault::KillAt(call, back, pause) => runs && self.kill_at(whom, call, back, pause),
-            Fault::FailAt(call, errno) => runs && self.fail_at(whom, call, errno),
+            Fault::KillAt(point, back, pause) => runs && self.kill_at(whom, point, back, pause),
+            Fault::FailAt(point, error) => runs && self.fail_at(whom, point, error),
             Fault::Stop(time) if runs => {
                 self.actors[whom].stop();
                 self.plan_in(time, Do::Cont(whom));
@@ -254,13 +254,16 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Stops a process as it is about to make such a call, in a place that is not the journal's.
-    fn at(&mut self, whom: usize, call: Call) -> Option<Traced> {
+    fn at(&mut self, whom: usize, point: Point) -> Option<(Traced, Call)> {
         let mut traced = Traced::attach(self.actors[whom].pid()?).ok()?;
         let deadline = Instant::now() + TO_CALL;
+        let mut passed = 0;
         loop {
             match traced.next_within(deadline.saturating_duration_since(Instant::now())) {
-                Step::Call(at) if at == call && !is_ours(call, &traced) => return Some(traced),
-                Step::Call(_) if Instant::now() < deadline => {}
+                Step::Call(call) if !is_ours(call, &traced) && point.is_at(call, passed) => {
+                    return Some((traced, call));
+                }
+                Step::Call(_) if Instant::now() < deadline => passed += 1,
                 Step::Ended(status) => {
                     self.violations.push(format!("{} ended while it was watched: {status}", self.actors[whom].name));
                     return None;
@@ -273,8 +276,8 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    fn kill_at(&mut self, whom: usize, call: Call, back: Back, pause: u64) -> bool {
-        let Some(traced) = self.at(whom, call) else { return false };
+    fn kill_at(&mut self, whom: usize, point: Point, back: Back, pause: u64) -> bool {
+        let Some((traced, _)) = self.at(whom, point) else { return false };
         self.actors[whom].signal(Signal::KILL);
         traced.let_go();
         self.actors[whom].dies();
@@ -282,11 +285,13 @@ impl<'a> Supervisor<'a> {
         true
     }
 
-    fn fail_at(&mut self, whom: usize, call: Call, errno: i32) -> bool {
-        let Some(mut traced) = self.at(whom, call) else { return false };
-        let failed = traced.fail(errno);
+    fn fail_at(&mut self, whom: usize, point: Point, error: u64) -> bool {
+        let Some((mut traced, call)) = self.at(whom, point) else { return false };
+        let errors = call.errors();
+        let which = usize::try_from(error % errors.len().max(1) as u64).unwrap_or(0);
+        let failed = errors.get(which).is_some_and(|errno| traced.fail(*errno).is_ok());
         traced.let_go();
-        failed.is_ok()
+        failed
     }
 
     fn cut(&mut self) -> bool {
@@ -360,7 +365,8 @@ impl<'a> Supervisor<'a> {
 
     fn sweep_at_the_end(&mut self) {
         let Some(mut broom) = self.broom.take() else { return };
-        if let Err(error) = broom.reap() {
+        // A server may have ended its session meanwhile, which it learns now.
+        if let Err(error) = broom.reap().or_else(|_| broom.reap()) {
             self.violations.push(format!("the last sweep failed: {error:?}"));
         }
         match broom.reap() {

@@ -136,18 +136,27 @@ impl Traced {
     /// # Errors
     /// What the system says; that it ended before it began.
     pub fn start(command: &mut Command) -> io::Result<Self> {
-        let child = command.spawn()?;
-        let pid = child.id().try_into().map_err(io::Error::other)?;
-        let mut traced = Self { child: Some(child), pid, is_inside: false, has_ended: false };
-        match traced.wait(PATIENCE) {
+        let mut traced = Self::of_child(command.spawn()?);
+        traced.has_begun()?;
+        Ok(traced)
+    }
+
+    /// A child of this thread's that is to [`begin`] sooner or later.
+    pub(crate) fn of_child(child: Child) -> Self {
+        let pid = child.id().cast_signed();
+        Self { child: Some(child), pid, is_inside: false, has_ended: false }
+    }
+
+    /// Waits until it has begun.
+    pub(crate) fn has_begun(&mut self) -> io::Result<()> {
+        match self.wait(PATIENCE) {
             Stop::Signal(libc::SIGSTOP) => {}
             Stop::Ended(status) => return Err(io::Error::other(format!("it ended before it began: {status}"))),
             _ => return Err(io::Error::other("it did not begin")),
         }
         let options = libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_EXITKILL;
         // SAFETY: it has stopped, and this thread traces it.
-        checked(unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, pid, 0, options) })?;
-        Ok(traced)
+        checked(unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, self.pid, 0, options) })
     }
 
     /// Stops a child of this process that runs, and that this thread then traces.
