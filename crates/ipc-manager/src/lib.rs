@@ -61,7 +61,7 @@ mod service;
 mod stats;
 mod system;
 
-pub use bus::{Audit, Cleaved, Observer, Signal, Spawn, SpawnBuilder, spawn};
+pub use bus::{Audit, Cleaved, Gc, GcReport, Observer, Signal, Spawn, SpawnBuilder, spawn};
 #[cfg(any(feature = "sqlite", feature = "postgresql", feature = "mysql"))]
 pub use client::Posted;
 pub use client::{Client, ClientBuilder, Delivery, Suspend, Typed, Wait, WaitFor, connect, local_clients, reconnect};
@@ -71,9 +71,9 @@ pub use limits::Limits;
 pub use message::{Content, Message, MessageBuilder, MessageId, Origin, Stamp};
 pub use name::PeerName;
 pub use protocol::{
-    Capabilities, Connection, ConnectionRecord, Connections, CreateOptions, Credentials, Damaged, Dead, Deliveries,
-    Directory, Durability, Envelope, Held, Hold, Inbox, Leave, Mode, NotViable, OpenOptions, Opened, PeerRecord,
-    PeerState, Protocol, Receipt, Registry, WaitMechanism, Wake, Wanted,
+    Capabilities, Cleaning, Connection, ConnectionRecord, Connections, CreateOptions, Credentials, Damaged, Dead,
+    Deliveries, Directory, Durability, Envelope, Fate, Held, Hold, Inbox, Leave, Leftover, LeftoverKind, Mode,
+    NotViable, OpenOptions, Opened, PeerRecord, PeerState, Protocol, Receipt, Registry, WaitMechanism, Wake, Wanted,
 };
 #[cfg(any(feature = "sqlite", feature = "postgresql", feature = "mysql"))]
 pub use protocol::{Database, SqlValue, Transaction};

@@ -22,6 +22,7 @@ mod sockets;
 mod stages;
 mod store_vectors;
 mod tls;
+mod upkeep;
 mod vectors;
 mod warnings;
 
@@ -74,15 +75,16 @@ fn main() -> ExitCode {
         .tests(delivery::tests())
         .tests(warnings::tests())
         .tests(acts::tests())
+        .tests(upkeep::tests())
         .tests(faults::tests())
         .tests(defects::tests())
         .tests(mended::tests());
-    services::add_to(mended::add_to(acts::add_to(suite))).main()
+    services::add_to(mended::add_to(acts::add_to(upkeep::add_to(suite)))).main()
 }
 
 /// A file beside this one that no `mod` line names would never run.
 fn no_file_of_tests_was_forgotten(_: &Sandbox) {
-    for dir in ["", "connection_unix", "defects", "faults", "mended", "pipes", "sockets", "services"] {
+    for dir in ["", "connection_unix", "defects", "faults", "mended", "pipes", "sockets", "services", "upkeep"] {
         let parent = if dir.is_empty() { "main.rs".into() } else { format!("{dir}/mod.rs") };
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
         let parent = std::fs::read_to_string(tests.join(parent)).unwrap();

@@ -24,7 +24,9 @@ mod service_gone;
 mod service_loop;
 mod size;
 mod stats;
+mod steps;
 mod suspend;
+mod torture;
 mod wait;
 
 use crate::Clause;
@@ -54,6 +56,7 @@ pub fn all() -> Vec<&'static Clause> {
         leave::CLAUSES,
         suspend::CLAUSES,
         crash::CLAUSES,
+        steps::CLAUSES,
         kernel::CLAUSES,
         connections::CLAUSES,
         load::CLAUSES,
@@ -62,6 +65,7 @@ pub fn all() -> Vec<&'static Clause> {
         service_asked::CLAUSES,
         service_loop::CLAUSES,
         service_gone::CLAUSES,
+        torture::CLAUSES,
     ];
     themes.into_iter().flatten().collect()
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Client;
 use super::desk::Desk;
+use super::leave::riding_out;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::name::PeerName;
@@ -188,6 +189,7 @@ impl Client {
         let Some(Held { mark, message, attempts, counts }) = held.map_err(|error| error.during(operation))? else {
             return Ok(None);
         };
+        self.short_waits.end();
         desk.hand_out(mark, self.hold);
         Ok(Some(Delivery { desk, mark, message, attempts, counts }))
     }
@@ -256,10 +258,10 @@ impl Client {
     }
 
     /// Makes unread again whatever is in hand or dead, for who leaves: nobody could look at it any more.
-    pub(super) fn give_up_deliveries(&mut self) {
+    pub(super) fn give_up_deliveries(&mut self, deadline: Deadline) {
         self.put_back_all();
         let Some(deliveries) = self.connection.deliveries() else { return };
-        if let Err(error) = deliveries.revive(&self.name, None) {
+        if let Err(error) = riding_out(deadline, || deliveries.revive(&self.name, None)) {
             log::warn!("{}: dead messages could not be handed over: {error}", self.name);
         }
     }

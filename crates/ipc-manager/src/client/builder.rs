@@ -15,6 +15,9 @@ use crate::protocol::{Capabilities, Credentials, Durability, Inbox, Mode, OpenOp
 use crate::stats::Stats;
 use crate::system::process::own_pid;
 
+/// How long a send waits for a store that is away, unless said otherwise.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Joins a bus under a name that is free, or whose holder is dead: then with an empty mailbox.
 ///
 /// # Errors
@@ -61,6 +64,7 @@ pub struct ClientBuilder {
     hold: Option<Duration>,
     user: Option<String>,
     password: Option<String>,
+    patience: Duration,
 }
 
 impl std::fmt::Debug for ClientBuilder {
@@ -82,6 +86,7 @@ impl ClientBuilder {
             hold: None,
             user: None,
             password: None,
+            patience: PATIENCE,
         }
     }
 
@@ -162,6 +167,14 @@ impl ClientBuilder {
     #[must_use]
     pub fn password(mut self, password: &str) -> Self {
         self.password = Some(password.to_owned());
+        self
+    }
+
+    /// Sets how long a send that has no deadline of its own waits for a store that is away, as a server that restarts;
+    /// 30 seconds unless said otherwise.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -257,6 +270,7 @@ impl ClientBuilder {
             discarded,
             is_connected: true,
             is_blocking: true,
+            patience: self.patience,
             outbox: Outbox::default(),
             unsent: Vec::new(),
             receipts: Vec::new(),

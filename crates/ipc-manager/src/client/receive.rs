@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::Client;
 use super::wait::{LONGEST_SLEEP, Wait};
+use super::{Away, Client};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::protocol::{Damaged, Inbox, Wanted};
@@ -24,7 +24,7 @@ impl Client {
         self.take_one("try_recv")
     }
 
-    /// Takes the next message, waiting for one as long as it takes.
+    /// Takes the next message, waiting for one as long as it takes, also while the store is away.
     ///
     /// # Errors
     /// As [`try_recv`](Client::try_recv).
@@ -32,7 +32,7 @@ impl Client {
         self.wait_for_one("recv", Deadline::NEVER, None, Self::take_one)
     }
 
-    /// Takes the next message, waiting for one so long at most.
+    /// Takes the next message, waiting for one so long at most. A store that is away is waited for, too.
     ///
     /// # Errors
     /// As [`try_recv`](Client::try_recv), and [`Timeout`](ErrorKind::Timeout).
@@ -100,8 +100,17 @@ impl Client {
         timeout: Option<Duration>,
         take: fn(&mut Self, &'static str) -> Result<Option<T>>,
     ) -> Result<T> {
+        let mut away = Away::new();
         loop {
-            if let Some(message) = take(self, operation)? {
+            let taken = match take(self, operation) {
+                Ok(taken) => taken,
+                Err(error) => {
+                    away.ride_out(error, deadline)?;
+                    continue;
+                }
+            };
+            away.is_over();
+            if let Some(message) = taken {
                 return Ok(message);
             }
             if self.outbox.is_empty() && self.short_waits.looks_again() {

@@ -15,10 +15,29 @@ use crate::name::PeerName;
 /// in hand is forgotten when the connection ends; the messages are not.
 ///
 /// ```
-/// use ipc_manager::{Deliveries, Held, Inbox, Result};
-/// fn next(deliveries: &mut dyn Deliveries) -> Result<Option<Held>> {
-///     deliveries.hold(&mut Inbox::default())
-/// }
+/// use ipc_manager::{Inbox, Registry, Spawn};
+/// # use ipc_manager::{Durability, Leave, Limits, Mode, OpenOptions, PeerName, Stats, serializer::Json};
+/// let bus = Spawn::builder().protocol("LocalMemory").serializer("JSON").spawn()?;
+/// let registry = Registry::standard();
+/// let protocol = registry.get("LocalMemory")?;
+/// # let options = OpenOptions {
+/// #     name: PeerName::new("b")?,
+/// #     mode: Mode::Connect,
+/// #     serializer: std::sync::Arc::new(Json::new()),
+/// #     limits: Limits::default(),
+/// #     durability: Durability::Process,
+/// #     listen: true,
+/// #     credentials: Default::default(),
+/// # };
+/// let mut connection = protocol.open(bus.route(), options)?.connection;
+/// bus.connect("a")?.send("b", "a job")?;
+/// let deliveries = connection.deliveries().expect("LocalMemory keeps messages");
+/// let held = deliveries.hold(&mut Inbox::default())?.expect("one is there");
+/// assert!(deliveries.hold(&mut Inbox::default())?.is_none(), "it is in hand");
+/// deliveries.acknowledge(held.mark)?;
+/// assert!(!connection.is_ready()?);
+/// # connection.close(Leave::Disconnect, &Stats::default())?;
+/// # Ok::<(), ipc_manager::Error>(())
 /// ```
 pub trait Deliveries: fmt::Debug {
     /// Takes the next message that is not in hand into the hand, with it still in the store. What the store has then is

@@ -17,7 +17,7 @@ fn every_test_file_is_listed() {
     }
 }
 
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 27] = [
     "demo",
     "run",
     "spawn",
@@ -40,6 +40,8 @@ const COMMANDS: [&str; 25] = [
     "suspend",
     "stop",
     "bench",
+    "gc",
+    "doctor",
     "coproc",
     "completions",
     "man",

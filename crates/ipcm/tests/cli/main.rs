@@ -16,3 +16,4 @@ mod measured;
 mod readme;
 mod recv;
 mod services;
+mod upkeep;

@@ -13,10 +13,10 @@ mod state;
 
 use std::sync::Arc;
 
-use super::beside::{Beside, FileKind, FileStore};
+use super::beside::{self, Beside, FileKind, FileStore};
 use super::{
-    Capabilities, CreateOptions, Credentials, Directory, Durability, Hold, NotViable, OpenOptions, Opened, Protocol,
-    WaitMechanism,
+    Capabilities, Cleaning, CreateOptions, Credentials, Directory, Durability, Hold, NotViable, OpenOptions, Opened,
+    Protocol, WaitMechanism,
 };
 use crate::connection_string::ProtocolName;
 use crate::error::{Error, ErrorKind, Result};
@@ -106,6 +106,10 @@ impl Protocol for JsonFile {
 
     fn observe(&self, route: &Route, _: &Credentials, _: Arc<dyn Serializer>) -> Result<Box<dyn Directory>> {
         Ok(Box::new(Listing::new(StateFile::open(route, Beside::of_file(route), false)?, None)))
+    }
+
+    fn clean(&self, cleaning: &mut Cleaning) {
+        beside::clean(KIND, cleaning);
     }
 
     fn destroy(&self, route: &Route, _: &Credentials) -> Result<()> {
