@@ -6,6 +6,7 @@ mod bench;
 mod contract;
 mod examples;
 mod floor;
+mod fuzz;
 mod stress;
 mod tidy;
 mod type_examples;
@@ -21,6 +22,7 @@ const CHORES: &[Chore] = &[
     ("formats-reviewed", "note in docs/formats.md that it fits the code that reads and writes", tidy::note_formats),
     ("contract", "write docs/contract.md anew from the conformance clauses", contract::write),
     ("examples", "run every example and compare what it prints with what its first lines say", examples::run),
+    ("fuzz", "go on with each fuzz target for `--minutes M`; what fails is put into the corpus", fuzz::run),
     ("stress", "run conformance clauses many times, or with many messages; stops at the first failure", stress::run),
     ("bench", "run `ipcm bench` beside the same bytes over the bare transports; takes its options", bench::run),
     ("floor-worker", "move bytes over the transport under a protocol, as `ipcm bench` orders", floor::work),

@@ -211,7 +211,7 @@ pub(in crate::protocol) struct Resumed {
 }
 
 /// Splits length-prefixed records; the offset of a record that is cut short, if there is one.
-fn split_records(mut rest: &[u8]) -> (Vec<&[u8]>, Option<usize>) {
+pub(super) fn split_records(mut rest: &[u8]) -> (Vec<&[u8]>, Option<usize>) {
     let whole = rest.len();
     let mut records = Vec::new();
     while !rest.is_empty() {
