@@ -11,6 +11,7 @@ mod defects;
 mod faults;
 mod file_bus;
 mod foreign;
+mod fuzz;
 mod mended;
 mod message_files;
 mod pipes;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         .tests(message_files::tests())
         .tests(connection_unix::tests())
         .tests(foreign::tests())
+        .tests(fuzz::tests())
         .tests(warnings::tests())
         .tests(acts::tests())
         .tests(faults::tests())
@@ -76,7 +78,7 @@ fn main() -> ExitCode {
 
 /// A file beside this one that no `mod` line names would never run.
 fn no_file_of_tests_was_forgotten(_: &Sandbox) {
-    for dir in ["", "connection_unix", "defects", "faults", "mended", "pipes", "sockets", "services"] {
+    for dir in ["", "connection_unix", "defects", "faults", "fuzz", "mended", "pipes", "sockets", "services"] {
         let parent = if dir.is_empty() { "main.rs".into() } else { format!("{dir}/mod.rs") };
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
         let parent = std::fs::read_to_string(tests.join(parent)).unwrap();
