@@ -7,6 +7,7 @@
 mod memory;
 mod mutation;
 
+use std::cell::Cell;
 use std::fmt::{Debug, Display};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -136,17 +137,24 @@ impl Fuzz {
         let cases = if until.is_some() { ROUND.min(self.cases) } else { self.cases };
         // The same inputs in each run of a test: what it finds, it finds for everybody.
         let rng_seed = if until.is_some() { RngSeed::Random } else { RngSeed::Fixed(1) };
-        let config =
-            Config { cases, rng_seed, failure_persistence: None, max_shrink_iters: 4_096, ..Config::default() };
-        let mut runner = TestRunner::new(config);
-        let mut count = 0;
+        let config = Config {
+            cases,
+            rng_seed,
+            failure_persistence: None,
+            max_shrink_iters: 4_096,
+            max_shrink_time: 60_000,
+            ..Config::default()
+        };
+        let count = Cell::new(0_u64);
         loop {
-            let found = runner.run(strategy, |value| {
+            // A runner that has run does nothing any more.
+            let found = TestRunner::new(config.clone()).run(strategy, |value| {
+                count.set(count.get() + 1);
                 check(value);
                 Ok(())
             });
             match found {
-                Ok(()) => count += cases,
+                Ok(()) => {}
                 Err(TestError::Fail(reason, input)) => {
                     let kept = self.keep(&written(&input));
                     panic!("{reason}\nan input that fails is in {}: {input:?}", kept.display());
@@ -158,7 +166,7 @@ impl Fuzz {
             }
         }
         if until.is_some() {
-            println!("{}: {count} inputs", self.folder.display());
+            println!("{}: {} inputs", self.folder.display(), count.get());
         }
     }
 
@@ -192,4 +200,42 @@ fn smaller(input: &[u8], check: &impl Fn(&[u8])) -> Vec<u8> {
         length /= 2;
     }
     input
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Sandbox;
+
+    #[global_allocator]
+    static ALLOCATOR: Counting = Counting;
+
+    fn failure(run: impl FnOnce()) -> String {
+        let panicked = catch_unwind(AssertUnwindSafe(run)).expect_err("the check must fail");
+        *panicked.downcast::<String>().expect("it says why")
+    }
+
+    #[test]
+    fn each_input_of_the_corpus_comes_first_and_what_fails_is_added_small() {
+        let corpus = Sandbox::new();
+        let seen = Cell::new(0);
+        let fuzz = || Fuzz::new(corpus.dir(), "t").seed("a sound input with an x in it").cases(40);
+        fuzz().bytes(|_| seen.set(seen.get() + 1));
+        assert!(seen.get() >= 40, "{}", seen.get());
+        let said = failure(|| fuzz().bytes(|input| assert!(input.contains(&b'x') || input.len() < 9, "no x")));
+        assert!(said.contains("no x"), "{said}");
+        let kept = std::fs::read_dir(corpus.dir().join("t")).unwrap().next().unwrap().unwrap().path();
+        let kept = std::fs::read(kept).unwrap();
+        assert!(kept.len() == 9 && !kept.contains(&b'x'), "{kept:?}");
+        let first = failure(|| fuzz().bytes(|input| panic!("{input:?}")));
+        assert_eq!(first, format!("{kept:?}"));
+    }
+
+    #[test]
+    fn memory_that_grows_with_a_claim_is_seen() {
+        let corpus = Sandbox::new();
+        let fuzz = Fuzz::new(corpus.dir(), "t").memory(1 << 10, 1).seed("9").cases(1);
+        let said = failure(|| fuzz.bytes(|input| drop(vec![0_u8; input.len() * 5_000])));
+        assert!(said.contains("bytes of memory were held for an input of 1 bytes"), "{said}");
+    }
 }
