@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Clients: building, sending, receiving, waiting, peers, leaving. Everything that is alike over all protocols.
 
+mod again;
+mod away;
 mod backlog;
 mod builder;
 mod connections;
@@ -18,7 +20,9 @@ mod wait;
 mod watching;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+pub(crate) use away::Away;
 pub use builder::{ClientBuilder, connect, reconnect};
 pub use leave::Suspend;
 pub use local::local_clients;
@@ -70,17 +74,20 @@ pub struct Client {
     discarded: usize,
     is_connected: bool,
     is_blocking: bool,
+    /// How long a send that has no deadline waits for a store that is away.
+    patience: Duration,
     /// Messages for which there was no room yet.
     outbox: Outbox,
     /// What became of messages that were held back and then could not be sent.
     unsent: Vec<Error>,
     /// Room for the receipt of one message, and for the next one that is taken; both are empty between calls.
     receipts: Vec<Receipt>,
+    /// Room for the payload of one message.
+    room: Vec<u8>,
     /// Whom the last message was made for.
     last_to: std::cell::RefCell<Option<PeerName>>,
     inbox: Inbox,
-    /// Whether the last wait for a message was a short one.
-    waits_are_short: bool,
+    short_waits: again::ShortWaits,
     /// Peers at the last look, while changes are waited for.
     seen: Option<Vec<PeerName>>,
     /// Whether peers are watched until somebody says otherwise, and not only during a wait.

@@ -2,6 +2,7 @@
 //! Protocols: how messages travel. Two traits that implementers write, the list of what is built in, and selection.
 
 mod capabilities;
+mod cleaning;
 mod connections;
 mod credentials;
 mod envelope;
@@ -39,6 +40,7 @@ pub use sql::{Database, SqlValue, Transaction};
 pub(crate) use sql::{Posting, place_of, post};
 
 pub use capabilities::{Capabilities, Durability, WaitMechanism};
+pub use cleaning::{Cleaning, Fate, Leftover, LeftoverKind};
 pub use connections::{ConnectionRecord, Connections};
 pub use credentials::Credentials;
 pub use envelope::Envelope;

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::parameters::{CreateOptions, Hold, Leave, NotViable, OpenOptions, Opened, Receipt};
-use super::{Capabilities, Connections, Credentials, Envelope, Inbox, PeerRecord, Wake, Wanted};
+use super::{Capabilities, Cleaning, Connections, Credentials, Envelope, Inbox, PeerRecord, Wake, Wanted};
 use crate::connection_string::ProtocolName;
 use crate::error::Result;
 use crate::message::Message;
@@ -48,7 +48,7 @@ pub trait Protocol: Send + Sync + fmt::Debug {
     fn create(&self, options: &CreateOptions) -> Result<Route>;
 
     /// Puts on record that this process owns the store, for as long as the value lives. What a guarded owner leaves
-    /// behind when it is killed may be removed by the next [`create`](Protocol::create), once no peer is alive on it.
+    /// behind when it is killed may be removed by [`clean`](Protocol::clean), once no peer is alive on it.
     ///
     /// `instead_of` is the ownership that this one replaces.
     ///
@@ -73,6 +73,13 @@ pub trait Protocol: Send + Sync + fmt::Debug {
         credentials: &Credentials,
         serializer: Arc<dyn Serializer>,
     ) -> Result<Box<dyn Directory>>;
+
+    /// Removes what guarded owners left that were killed: stores of this protocol, in the places that
+    /// [`create`](Protocol::create) picks by itself, or the one that is meant. Only what is this user's, what
+    /// [`create`](Protocol::create) made, what nobody is alive on, and what holds nothing unknown; decided and done under a
+    /// lock that whoever joins takes, too. What cannot be looked at is none of it; what cannot be removed is
+    /// [noted](Cleaning::note) with the reason. If the process dies half-way, the next one finishes it.
+    fn clean(&self, cleaning: &mut Cleaning);
 
     /// Removes a store with all in it. That it is gone already is fine.
     ///
@@ -212,6 +219,15 @@ pub trait Directory: Send + fmt::Debug {
     /// # Errors
     /// Of the store as a whole.
     fn peer(&mut self, name: &PeerName) -> Result<Option<PeerRecord>>;
+
+    /// Whether who has a name continued the mailbox that was there before, rather than beginning an empty one. `None` if
+    /// nobody has it, or it cannot be known.
+    ///
+    /// # Errors
+    /// Of the store as a whole.
+    fn continues(&mut self, _name: &PeerName) -> Result<Option<bool>> {
+        Ok(None)
+    }
 
     /// Removes what dead peers left: registration, mailbox, statistics. Suspended and unknown ones stay. Returns the
     /// names removed.
