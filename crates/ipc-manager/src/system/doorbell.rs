@@ -121,6 +121,11 @@ impl Doorbell {
         let suffix = files::random_suffix();
         let (name, hidden) = (OsString::from(format!("{PREFIX}{suffix}")), OsString::from(format!(".new-{suffix}")));
         let heard = UnixDatagram::bind(porch.address(&hidden))?;
+        // Whatever the umask: who rings must be able to write to it. The folder is this user's alone.
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::chmodat(porch.dir(), &hidden, mode, rustix::fs::AtFlags::empty()).inspect_err(|_| {
+            let _ = files::remove_file(porch.dir(), &hidden);
+        })?;
         let bell = Self { heard, porch: Arc::clone(porch), name, hidden: Some(hidden) };
         bell.heard.set_nonblocking(true)?;
         Ok(bell)

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::PeerState;
+use crate::protocol::{Mode, PeerState};
 use crate::system::doorbell::{Doorbell, Porch};
 use crate::system::process::{self, Alive, Identity};
 
@@ -24,6 +24,9 @@ pub(in crate::protocol) struct Holder {
     /// It is on its way out: unreachable, its mailbox not yet empty.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     leaving: bool,
+    /// It continued a mailbox that was there, rather than beginning an empty one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    continues: bool,
 }
 
 /// What the store says of a name, in the reference implementation's terms and ours.
@@ -39,11 +42,12 @@ pub(in crate::protocol) struct Standing {
 }
 
 impl Holder {
-    /// This process, with its doorbell.
-    pub(in crate::protocol) fn own(bell: Option<&Doorbell>) -> Self {
+    /// This process, with its doorbell, that takes a name so.
+    pub(in crate::protocol) fn own(bell: Option<&Doorbell>, mode: Mode) -> Self {
         let porch = bell.map(|bell| bell.porch().identity());
         let bell = bell.and_then(|bell| bell.name().to_str()).map(str::to_owned);
-        Self { identity: Identity::own(), bell, porch, leaving: false }
+        let continues = mode == Mode::Reconnect;
+        Self { identity: Identity::own(), bell, porch, leaving: false, continues }
     }
 
     pub(in crate::protocol) fn leaving(&self) -> Self {
@@ -107,6 +111,11 @@ impl Standing {
         }
     }
 
+    /// Whether whoever has the name continued the mailbox; `None` where only a holder of ours would say.
+    pub(in crate::protocol) fn continues(&self) -> Option<bool> {
+        self.holder().map(|holder| holder.continues)
+    }
+
     /// The process that holds or held the name.
     pub(in crate::protocol) fn pid(&self) -> Option<u32> {
         self.holder().map(|holder| holder.identity.pid).or(self.pid.filter(|_| self.is_active))
@@ -140,7 +149,7 @@ mod tests {
 
     #[test]
     fn what_a_record_says() {
-        let own = Holder { bell: Some("bell-1".into()), ..Holder::own(None) };
+        let own = Holder { bell: Some("bell-1".into()), ..Holder::own(None, Mode::Connect) };
         let pid = own.identity.pid;
         let ended = Holder {
             identity: serde_json::from_str(r#"{"boot":"x","pid_ns":0,"pid":1,"start":1}"#).unwrap(),
@@ -169,7 +178,8 @@ mod tests {
         // As a process leaves it that has become another program.
         drop(std::os::unix::net::UnixDatagram::bind(path.join("bell-1")).unwrap());
         let (device, inode) = porch.identity();
-        let holder = |porch| Holder { bell: Some("bell-1".into()), porch: Some(porch), ..Holder::own(None) };
+        let holder =
+            |porch| Holder { bell: Some("bell-1".into()), porch: Some(porch), ..Holder::own(None, Mode::Connect) };
         let is_alive = |at| holder(at).is_alive(Some(&porch));
         assert_eq!((is_alive((device, inode)), is_alive((device, inode + 1))), (false, true));
         std::fs::remove_file(path.join("bell-1")).unwrap();
@@ -179,11 +189,17 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let holder = Holder { bell: Some("bell-1".into()), porch: Some((1, 2)), ..Holder::own(None) };
+        let holder = Holder { bell: Some("bell-1".into()), porch: Some((1, 2)), ..Holder::own(None, Mode::Connect) };
         assert_eq!(Holder::parse(&holder.to_json()), Some(holder.clone()));
         assert_eq!(Holder::parse(&holder.leaving().to_json()), Some(holder.leaving()));
+        let continuing = Holder::own(None, Mode::Reconnect);
+        assert_eq!(Holder::parse(&continuing.to_json()), Some(continuing.clone()));
+        let (pid, at) = (holder.identity.pid, |pid, holder| standing(true, Some(pid), Some(holder)));
+        assert_eq!(at(pid, continuing.clone()).continues(), Some(true));
+        assert_eq!(at(pid, holder.clone()).continues(), Some(false));
+        assert_eq!(at(1, continuing).continues(), None, "another took the name");
         assert!(Holder::parse("{}").is_none() && Holder::parse("nonsense").is_none());
-        let elsewhere = Holder { bell: Some("bell-/../../x".into()), ..Holder::own(None) };
+        let elsewhere = Holder { bell: Some("bell-/../../x".into()), ..Holder::own(None, Mode::Connect) };
         assert_eq!(elsewhere.bell(), None);
     }
 }

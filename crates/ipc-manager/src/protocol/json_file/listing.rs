@@ -93,6 +93,10 @@ impl Directory for Listing {
         self.record(&state, name)
     }
 
+    fn continues(&mut self, name: &PeerName) -> Result<Option<bool>> {
+        Ok(self.look()?.standing(name.as_str()).continues())
+    }
+
     fn sweep(&mut self) -> Result<Vec<PeerName>> {
         if let Some(porch) = self.porch() {
             porch.remove_dead_bells();

@@ -4,6 +4,8 @@
 
 mod claim;
 mod connection;
+mod dead;
+mod delivery;
 mod file;
 mod listing;
 mod scan;
@@ -11,10 +13,10 @@ mod state;
 
 use std::sync::Arc;
 
-use super::beside::{Beside, FileKind, FileStore};
+use super::beside::{self, Beside, FileKind, FileStore};
 use super::{
-    Capabilities, CreateOptions, Credentials, Directory, Durability, Hold, NotViable, OpenOptions, Opened, Protocol,
-    WaitMechanism,
+    Capabilities, Cleaning, CreateOptions, Credentials, Directory, Durability, Hold, NotViable, OpenOptions, Opened,
+    Protocol, WaitMechanism,
 };
 use crate::connection_string::ProtocolName;
 use crate::error::{Error, ErrorKind, Result};
@@ -54,6 +56,7 @@ impl Protocol for JsonFile {
             largest_payload: None,
             most_unread: None,
             queues: false,
+            acknowledges: true,
             connections: false,
             durability: Durability::Power,
             credentials: false,
@@ -105,6 +108,10 @@ impl Protocol for JsonFile {
         Ok(Box::new(Listing::new(StateFile::open(route, Beside::of_file(route), false)?, None)))
     }
 
+    fn clean(&self, cleaning: &mut Cleaning) {
+        beside::clean(KIND, cleaning);
+    }
+
     fn destroy(&self, route: &Route, _: &Credentials) -> Result<()> {
         // The file is the bus and nothing else, whoever made it. One that is no bus stays.
         if let Ok(file) = StateFile::open(route, Beside::of_file(route), false) {
@@ -113,3 +120,6 @@ impl Protocol for JsonFile {
         FileStore::at(KIND, route).remove()
     }
 }
+
+#[cfg(test)]
+mod fuzz;

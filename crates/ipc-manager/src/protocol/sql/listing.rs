@@ -121,6 +121,10 @@ impl Directory for Listing {
         Ok(record(&row, state, unread))
     }
 
+    fn continues(&mut self, name: &PeerName) -> Result<Option<bool>> {
+        Ok(self.store.peer_row(name.as_str())?.and_then(|row| row.standing.continues()))
+    }
+
     fn sweep(&mut self) -> Result<Vec<PeerName>> {
         let own = self.own.clone();
         names::sweep(&mut self.store, own.as_ref())

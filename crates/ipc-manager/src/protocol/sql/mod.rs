@@ -5,6 +5,7 @@
 #[cfg(any(feature = "postgresql", feature = "mysql"))]
 mod address;
 mod connection;
+mod delivery;
 mod dialect;
 mod drivers;
 #[cfg(any(feature = "postgresql", feature = "mysql"))]
@@ -37,3 +38,6 @@ pub(super) mod sqlite;
 
 pub use posting::{Database, SqlValue, Transaction};
 pub(crate) use posting::{Posting, place_of, post};
+
+#[cfg(test)]
+mod fuzz;

@@ -8,7 +8,7 @@ use ipc_manager_servers::{Engine, Options, PrivateServer};
 
 use super::secret;
 use crate::error::{Error, ErrorKind, Result};
-use crate::protocol::Credentials;
+use crate::protocol::{Cleaning, Credentials, Fate, Leftover, LeftoverKind};
 use crate::route::Route;
 use crate::system::process::own_pid;
 
@@ -63,6 +63,11 @@ pub(super) fn is_one(route: &Route) -> bool {
     route.as_str().contains(FOLDER)
 }
 
+/// Whether a route leads to a private server that is gone for good: its folder goes with it.
+pub(super) fn is_removed(route: &Route) -> bool {
+    folder(route).is_some_and(|folder| !std::path::Path::new(folder).exists())
+}
+
 /// Who one is to a private server: its superuser, who needs no password. What a user's environment and files say is for
 /// other servers.
 pub(super) fn credentials(engine: Engine, route: &Route) -> Credentials {
@@ -81,14 +86,33 @@ pub(super) fn credentials(engine: Engine, route: &Route) -> Credentials {
 fn folder(route: &Route) -> Option<&str> {
     let route = route.as_str();
     let named = route.find(FOLDER)?;
-    let start = route[..named].rfind(['=', '@']).map_or(0, |at| at + 1);
-    let end = route[named + 1..].find('/').map_or(route.len(), |at| named + 1 + at);
+    let start = route[..named].rfind(['=', ';', '@']).map_or(0, |at| at + 1);
+    let end = route[named + 1..].find(['/', ';']).map_or(route.len(), |at| named + 1 + at);
     Some(&route[start..end])
 }
 
 /// Who one is at a route, where nothing else was said.
 pub(super) fn or(engine: Engine, route: &Route, given: &Credentials) -> Credentials {
     if is_one(route) && *given == Credentials::none() { credentials(engine, route) } else { given.clone() }
+}
+
+/// Removes private servers whose owners and keepers are dead.
+pub(super) fn clean(cleaning: &mut Cleaning) {
+    let places = cleaning.places().to_vec();
+    let found: Vec<_> = match cleaning.is_dry_run() {
+        true => ipc_manager_servers::leftovers_in(&places).into_iter().map(|path| (path, Fate::Found)).collect(),
+        false => {
+            let removed = ipc_manager_servers::remove_leftovers_in(&places).into_iter();
+            removed
+                .map(|(path, removed)| {
+                    (path, removed.map_or_else(|error| Fate::Kept(error.to_string()), |()| Fate::Removed))
+                })
+                .collect()
+        }
+    };
+    for (path, fate) in found {
+        cleaning.note(Leftover { kind: LeftoverKind::Server, protocol: None, path, fate });
+    }
 }
 
 #[cfg(test)]

@@ -15,10 +15,10 @@ use super::schema;
 use super::store::{Store, error_of};
 use crate::connection_string::ProtocolName;
 use crate::error::Result;
-use crate::protocol::beside::{Beside, FileKind, FileStore};
+use crate::protocol::beside::{self, Beside, FileKind, FileStore};
 use crate::protocol::{
-    Capabilities, CreateOptions, Credentials, Directory, Durability, Hold, NotViable, OpenOptions, Opened, PeerState,
-    Protocol, WaitMechanism,
+    Capabilities, Cleaning, CreateOptions, Credentials, Directory, Durability, Hold, NotViable, OpenOptions, Opened,
+    PeerState, Protocol, WaitMechanism,
 };
 use crate::route::Route;
 use crate::serializer::Serializer;
@@ -53,6 +53,7 @@ impl Protocol for Sqlite {
             largest_payload: None,
             most_unread: None,
             queues: false,
+            acknowledges: true,
             connections: false,
             durability: Durability::Power,
             credentials: false,
@@ -103,6 +104,10 @@ impl Protocol for Sqlite {
         Ok(Box::new(Listing::new(observed(route, serializer)?, None)))
     }
 
+    fn clean(&self, cleaning: &mut Cleaning) {
+        beside::clean(KIND, cleaning);
+    }
+
     fn destroy(&self, route: &Route, _: &Credentials) -> Result<()> {
         let file = FileStore::at(KIND, route);
         if file.is_ours() || !std::path::Path::new(route.as_str()).exists() {
@@ -136,6 +141,9 @@ fn observed(route: &Route, serializer: Arc<dyn Serializer>) -> Result<Store> {
 fn is_in_use(route: &Route) -> Result<bool> {
     let serializer = crate::serializer::Serializers::standard();
     let serializer = serializer.resolve(&serializer.default_spec())?;
-    let peers = Listing::new(observed(route, serializer)?, None).peers()?;
+    let driver = SqliteDriver::open(route, false)?;
+    driver.keep_log();
+    let store = Store::new(Box::new(driver), &SqliteDialect, route, Beside::of_file(route), serializer, false)?;
+    let peers = Listing::new(store, None).peers()?;
     Ok(peers.iter().any(|peer| peer.state.is_alive() && peer.state != PeerState::Leaving))
 }
