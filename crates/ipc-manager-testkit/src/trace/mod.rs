@@ -197,6 +197,7 @@ impl Traced {
 
     /// Lets it go on to its next call.
     #[must_use]
+    #[allow(clippy::should_implement_trait, reason = "after its end there is still a step: it has ended")]
     pub fn next(&mut self) -> Step {
         self.next_within(PATIENCE)
     }
