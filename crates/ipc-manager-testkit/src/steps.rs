@@ -121,10 +121,17 @@ impl Stepper {
     }
 }
 
-/// Which calls are injured: each one, or each of so many where the store is on a server.
-pub(crate) fn stride(subject: &Subject) -> usize {
-    if std::env::var_os(ALL).is_none() && subject.server().is_some() { 5 } else { 1 }
+/// The calls that are injured, counted from one: each of the first, and each of so many behind them, or all along where
+/// the store is on a server.
+pub(crate) fn points(subject: &Subject) -> impl Iterator<Item = usize> {
+    let (all, on_server) = (std::env::var_os(ALL).is_some(), subject.server().is_some());
+    (1..).filter(move |at| all || at % EACH_OF == 1 || !on_server && *at <= FIRST)
 }
+
+/// How many calls are injured one by one.
+const FIRST: usize = 40;
+/// Of those behind them one of so many is.
+const EACH_OF: usize = 5;
 
 /// How many errors are tried at each call.
 pub(crate) fn errors_each() -> usize {

@@ -6,7 +6,7 @@ use ipc_manager::{Client, ErrorKind, Spawn, Suspend};
 use serde_json::{Value, json};
 
 use crate::context::{Bus, contents};
-use crate::steps::{End, Injury, Stepper, errors_each, stride};
+use crate::steps::{End, Injury, Stepper, errors_each, points};
 use crate::{Clause, Context, Need, PATIENCE, trace};
 
 const ANY: &[Need] = &[Need::Processes];
@@ -236,7 +236,7 @@ fn killed(context: &Context<'_>, operation: &'static str) {
         return of_the_bus(context, operation, true);
     }
     let mut scene = Scene::new(context, operation);
-    for at in (1..).step_by(stride(context.subject())) {
+    for at in points(context.subject()) {
         match scene.start(at).injure(at, Injury::Killed) {
             End::NoSuchCall => {
                 say(operation, "killed", count, at);
@@ -259,7 +259,7 @@ fn failing(context: &Context<'_>, operation: &'static str) {
         return of_the_bus(context, operation, false);
     }
     let (mut scene, mut count, mut number) = (Scene::new(context, operation), 0, 0);
-    for at in (1..).step_by(stride(context.subject())) {
+    for at in points(context.subject()) {
         for which in 0..errors_each() {
             number += 1;
             match scene.start(number).injure(at, Injury::Fails(at + which)) {
@@ -281,7 +281,7 @@ fn of_the_bus(context: &Context<'_>, operation: &str, kills: bool) {
     let on_server = context.subject().server().is_some();
     let shared = if on_server { context.route_in(context.sandbox().dir()) } else { None };
     let mut count = 0;
-    for at in (1..).step_by(stride(context.subject())) {
+    for at in points(context.subject()) {
         let dir = context.sandbox().dir().join(format!("{operation}-{at}"));
         std::fs::create_dir(&dir).unwrap();
         let Some(route) = shared.clone().or_else(|| context.route_in(&dir)) else { return };

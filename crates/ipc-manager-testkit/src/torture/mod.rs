@@ -7,6 +7,7 @@
 
 mod actor;
 mod dice;
+mod ending;
 mod ground;
 mod journal;
 mod ledger;
