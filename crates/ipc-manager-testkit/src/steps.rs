@@ -70,7 +70,7 @@ impl Stepper {
         traced.has_begun().expect("it begins");
         let mut call = Call::OTHER;
         for _ in 0..at {
-            match traced.next() {
+            match traced.step() {
                 Step::Call(next) => call = next,
                 Step::Over => {
                     let _ = self.released(traced);

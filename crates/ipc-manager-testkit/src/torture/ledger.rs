@@ -269,7 +269,12 @@ fn excuse(message: &Sent, lives: &mut [Reading], is_durable: bool) -> Option<&'s
     let is_after = |life: &Reading| numbers(life).iter().any(|number| *number > message.number);
     let is_before = |life: &Reading| numbers(life).iter().any(|number| *number < message.number);
     let last = lives.iter().position(is_after).unwrap_or(lives.len().saturating_sub(1));
-    let first = lives.iter().rposition(is_before).unwrap_or(0);
+    let first = if is_durable {
+        lives.iter().rposition(is_before).unwrap_or(0)
+    } else {
+        // What was put back lies in a file, so who comes next may get what is older than what was lost.
+        lives.iter().position(|life| message.tried <= life.ended).unwrap_or(lives.len())
+    };
     for at in first..=last.min(lives.len().saturating_sub(1)) {
         let overtakes = is_after(&lives[at]);
         // Who got something newer had read this one before, or it was not in its mailbox.

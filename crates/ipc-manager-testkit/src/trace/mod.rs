@@ -74,7 +74,7 @@ pub fn can() -> Result<(), String> {
         registers::known()?;
         let mut child = crate::engine::program(ROLE);
         let mut traced = Traced::start(&mut child).map_err(|error| format!("no process can be traced: {error}"))?;
-        match traced.next() {
+        match traced.step() {
             Step::Call(_) => Ok(()),
             other => Err(format!("a traced process does not stop at its calls: {other:?}")),
         }
@@ -106,7 +106,7 @@ pub(crate) fn play(role: &str) -> Option<std::process::ExitCode> {
 /// use ipc_manager_testkit::{Suite, trace::{Step, Traced}};
 /// // An act that calls `begin` first.
 /// let mut traced = Traced::start(&mut Suite::command("an act"))?;
-/// if let Step::Call(_) = traced.next() {
+/// if let Step::Call(_) = traced.step() {
 ///     traced.fail(5)?; // the call is not made, and says EIO
 /// }
 /// # Ok::<(), std::io::Error>(())
@@ -190,7 +190,7 @@ impl Traced {
 
     /// Lets it go on to its next call.
     #[must_use]
-    pub fn next(&mut self) -> Step {
+    pub fn step(&mut self) -> Step {
         self.next_within(PATIENCE)
     }
 

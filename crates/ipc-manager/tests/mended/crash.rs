@@ -91,7 +91,7 @@ fn at_every_call(sandbox: &Sandbox, operation: &str, prepare: fn(&FileBus), chec
         let mut command = Suite::command("steps");
         command.env(BUS, bus.info().to_string()).env(OPERATION, operation).stdin(Stdio::null());
         let mut traced = Traced::start(&mut command).unwrap();
-        let is_inside = (0..calls).all(|_| match traced.next() {
+        let is_inside = (0..calls).all(|_| match traced.step() {
             Step::Call(_) => true,
             Step::Ended(status) => {
                 assert!(status.success(), "the act failed: {status}");
