@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
 
 use ipc_manager::{Client, ConnectionString, Message, Registry, Result, Spawn, Stored, Suspend};
 use serde_json::{Value, json};
@@ -37,8 +38,8 @@ pub(crate) struct Stepper {
 /// How an injured operation ended.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum End {
-    /// The operation has fewer calls than that.
-    NoSuchCall,
+    /// The operation has only so many calls.
+    Complete(usize),
     /// The process was killed at this call.
     Killed(Call),
     /// The call failed so; what the process says of it all.
@@ -69,12 +70,12 @@ impl Stepper {
         let mut traced = self.traced.take().expect("it is traced until here");
         traced.has_begun().expect("it begins");
         let mut call = Call::OTHER;
-        for _ in 0..at {
+        for calls in 0..at {
             match traced.step() {
                 Step::Call(next) => call = next,
                 Step::Over => {
                     let _ = self.released(traced);
-                    return End::NoSuchCall;
+                    return End::Complete(calls);
                 }
                 other => panic!("an operation did not come to its end: {other:?}"),
             }
@@ -121,17 +122,49 @@ impl Stepper {
     }
 }
 
-/// The calls that are injured, counted from one: each of the first, and each of so many behind them, or all along where
-/// the store is on a server.
-pub(crate) fn points(subject: &Subject) -> impl Iterator<Item = usize> {
-    let (all, on_server) = (std::env::var_os(ALL).is_some(), subject.server().is_some());
-    (1..).filter(move |at| all || at % EACH_OF == 1 || !on_server && *at <= FIRST)
+/// Which calls are injured, counted from one: all of them, in an order that leaves no part of an operation for last, as
+/// far as the time goes.
+pub(crate) struct Points {
+    calls: Vec<usize>,
+    begun: Instant,
+    /// How many were handed out.
+    pub(crate) done: usize,
 }
 
-/// How many calls are injured one by one.
-const FIRST: usize = 40;
-/// Of those behind them one of so many is.
-const EACH_OF: usize = 5;
+/// How long the calls of one operation may take, unless all of them are asked for.
+const BUDGET: Duration = Duration::from_secs(3);
+
+impl Points {
+    /// Those of an operation of so many calls.
+    pub(crate) fn of(count: usize) -> Self {
+        // A step that has no divisor in common with the count comes to each of them once.
+        let step = (count * 5 / 8..).find(|step| *step > 0 && gcd(*step, count) == 1).unwrap_or(1);
+        let calls = (0..count).map(|number| (number * step) % count + 1).collect();
+        Self { calls, begun: Instant::now(), done: 0 }
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.calls.len()
+    }
+}
+
+impl Iterator for Points {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        if self.begun.elapsed() > BUDGET && std::env::var_os(ALL).is_none() {
+            return None;
+        }
+        let call = self.calls.get(self.done).copied();
+        self.done += usize::from(call.is_some());
+        call
+    }
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
 
 /// How many errors are tried at each call.
 pub(crate) fn errors_each() -> usize {
@@ -299,7 +332,7 @@ fn contents(messages: &[Message]) -> Vec<Value> {
 fn drained(client: &mut Client, count: usize) -> Vec<Value> {
     let mut got = Vec::new();
     while got.len() < count {
-        match client.recv_timeout(std::time::Duration::from_secs(5)) {
+        match client.recv_timeout(Duration::from_secs(5)) {
             Ok(message) => got.push(message.content().clone()),
             Err(error) => {
                 got.push(format!("{error:?}").into());

@@ -12,7 +12,7 @@ use super::journal::{Journal, now};
 use super::worker::{CALL, DONE, LEAVING, NOT_JOINED, Order, Orders, UNUSABLE, Worker};
 
 /// Numbers of one process begin so far behind those of the one before.
-const A_LIFE: u64 = 10_000_000;
+pub(super) const A_LIFE: u64 = 10_000_000;
 
 /// Sizes of contents: small ones, some that come in pieces, few that are large.
 const SIZES: [u64; 10] = [10, 10, 64, 64, 64, 64, 900, 900, 6_000, 40_000];

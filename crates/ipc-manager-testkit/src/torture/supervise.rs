@@ -10,6 +10,7 @@ use rustix::process::Signal;
 
 use super::actor::{Actor, Stage, State, TO_LEAVE};
 use super::journal::{DESCRIPTORS, now};
+use super::ledger::Weather;
 use super::plan::{Back, CAST, Event, Fault, Part, Point};
 use super::worker::{CALL, DONE, Order};
 use crate::servers::Database;
@@ -50,8 +51,7 @@ pub(super) struct Supervisor<'a> {
     pub(super) violations: Vec<String>,
     pub(super) hung: usize,
     pub(super) leftovers: Vec<String>,
-    /// When nothing of this run got any time: all of it was stopped from outside.
-    pub(super) stalls: Vec<(u64, u64)>,
+    pub(super) weather: Weather,
 }
 
 impl<'a> Supervisor<'a> {
@@ -69,7 +69,7 @@ impl<'a> Supervisor<'a> {
             violations: Vec::new(),
             hung: 0,
             leftovers: Vec::new(),
-            stalls: Vec::new(),
+            weather: Weather::default(),
         }
     }
 
@@ -124,7 +124,7 @@ impl<'a> Supervisor<'a> {
             if was.elapsed() > pause + Duration::from_secs(1) {
                 let ended = now();
                 let lasted = u64::try_from(was.elapsed().as_nanos()).unwrap_or(u64::MAX);
-                self.stalls.push((ended.saturating_sub(lasted), ended));
+                self.weather.stalls.push((ended.saturating_sub(lasted), ended));
             }
             self.storms.iter().for_each(|whom| self.actors[*whom].signal(Signal::USR1));
             if looked.elapsed() >= LOOK_EVERY {
@@ -198,6 +198,7 @@ impl<'a> Supervisor<'a> {
             }
             Fault::Clock(by) => {
                 self.clock += by;
+                self.weather.clock.push(now());
                 self.stage.ground.shift_clock(self.clock)
             }
             Fault::Cut => self.cut(),
