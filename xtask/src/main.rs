@@ -10,6 +10,9 @@ mod rows;
 mod stress;
 mod tidy;
 mod torture;
+mod type_examples;
+#[cfg(feature = "databases")]
+mod waiting;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,7 +28,13 @@ const CHORES: &[Chore] = &[
     ("stress", "run conformance clauses many times, or with many messages; stops at the first failure", stress::run),
     ("rows", "the table of faults: what proves each row over each protocol, run now, and its counts", rows::run),
     ("torture", "injure real processes as a seed says, and account for every acknowledged message", torture::run),
-    ("bench", "run `ipcm bench` beside the same bytes over the bare transports; takes its options", bench::run),
+    (
+        "bench",
+        "run `ipcm bench` beside the same bytes over the bare transports; takes its options, or `--waiting`",
+        bench::run,
+    ),
+    #[cfg(feature = "databases")]
+    ("waiting", "what `bench --waiting` runs once it is built for speed", waiting::run),
     ("floor-worker", "move bytes over the transport under a protocol, as `ipcm bench` orders", floor::work),
 ];
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Receiving: one at a time or in batches, sound messages and damaged ones apart.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::Client;
 use super::wait::{LONGEST_SLEEP, Wait};
+use super::{Away, Client};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::protocol::{Damaged, Inbox, Wanted};
@@ -12,10 +12,6 @@ use crate::system::Deadline;
 
 /// Most reports of damaged messages that are kept for whoever asks.
 const MOST_REPORTS: usize = 1_000;
-/// A wait that was shorter makes the next one begin with looking again and again, for so long at most: whoever waits for an
-/// answer that is on its way has it sooner than the kernel could wake it.
-const SHORT_WAIT: Duration = Duration::from_micros(50);
-const LOOK_AGAIN: Duration = Duration::from_micros(20);
 /// For how many messages room is kept between two batches.
 const MOST_ROOM: usize = 256;
 
@@ -28,20 +24,20 @@ impl Client {
         self.take_one("try_recv")
     }
 
-    /// Takes the next message, waiting for one as long as it takes.
+    /// Takes the next message, waiting for one as long as it takes, also while the store is away.
     ///
     /// # Errors
     /// As [`try_recv`](Client::try_recv).
     pub fn recv(&mut self) -> Result<Message> {
-        self.recv_until("recv", Deadline::NEVER, None)
+        self.wait_for_one("recv", Deadline::NEVER, None, Self::take_one)
     }
 
-    /// Takes the next message, waiting for one so long at most.
+    /// Takes the next message, waiting for one so long at most. A store that is away is waited for, too.
     ///
     /// # Errors
     /// As [`try_recv`](Client::try_recv), and [`Timeout`](ErrorKind::Timeout).
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Message> {
-        self.recv_until("recv_timeout", Deadline::after(timeout), Some(timeout))
+        self.wait_for_one("recv_timeout", Deadline::after(timeout), Some(timeout), Self::take_one)
     }
 
     /// Takes all messages that are there, up to the limits of a batch, sorted by stamp; never waits.
@@ -72,7 +68,8 @@ impl Client {
     /// # Errors
     /// As [`try_recv`](Client::try_recv).
     pub fn is_ready(&mut self) -> Result<bool> {
-        self.checked("is_ready")?.connection.is_ready().map_err(|error| error.during("is_ready"))
+        self.checked("is_ready")?.put_back_returned();
+        self.connection.is_ready().map_err(|error| error.during("is_ready"))
     }
 
     /// Whether something is arriving that is not complete yet.
@@ -95,27 +92,33 @@ impl Client {
         self.checked("requeue")?.connection.put_back(messages).map_err(|error| error.during("requeue"))
     }
 
-    fn recv_until(
+    /// Takes one in some way, waiting for it.
+    pub(super) fn wait_for_one<T>(
         &mut self,
         operation: &'static str,
         deadline: Deadline,
         timeout: Option<Duration>,
-    ) -> Result<Message> {
-        let mut begun = None;
+        take: fn(&mut Self, &'static str) -> Result<Option<T>>,
+    ) -> Result<T> {
+        let mut away = Away::new();
         loop {
-            if let Some(message) = self.take_one(operation)? {
-                self.waits_are_short = begun.is_none_or(|begun: Instant| begun.elapsed() < SHORT_WAIT);
+            let taken = match take(self, operation) {
+                Ok(taken) => taken,
+                Err(error) => {
+                    away.ride_out(error, deadline)?;
+                    continue;
+                }
+            };
+            away.is_over();
+            if let Some(message) = taken {
                 return Ok(message);
             }
-            let begun = *begun.get_or_insert_with(Instant::now);
-            if self.waits_are_short && self.outbox.is_empty() && begun.elapsed() < LOOK_AGAIN {
-                // The answer is on its way: to be woken for it would take longer than it does.
-                std::thread::yield_now();
+            if self.outbox.is_empty() && self.short_waits.looks_again() {
                 continue;
             }
             let slept = self.sleep(Wanted::MESSAGES, deadline, LONGEST_SLEEP);
             if slept.map_err(|error| error.during(operation))? == Some(Wait::Timeout) {
-                self.waits_are_short = false;
+                self.short_waits.give_up();
                 let waited = timeout.unwrap_or_default();
                 let error = Error::new(ErrorKind::Timeout, format!("no message came within {waited:?}"));
                 return Err(error.during(operation).about_peer(self.name.as_str()));
@@ -125,7 +128,7 @@ impl Client {
 
     /// Takes the next message, if one is there; as [`take`](Client::take), without a list.
     fn take_one(&mut self, operation: &'static str) -> Result<Option<Message>> {
-        self.checked(operation)?;
+        self.checked(operation)?.put_back_returned();
         let mut inbox = std::mem::take(&mut self.inbox);
         let collected = self.connection.collect(1, self.limits.batch_bytes, &mut inbox);
         self.note(&mut inbox);
@@ -141,7 +144,7 @@ impl Client {
 
     /// Takes messages, counts them, and keeps reports of damaged ones.
     pub(super) fn take(&mut self, operation: &'static str, most: usize) -> Result<Vec<Message>> {
-        self.checked(operation)?;
+        self.checked(operation)?.put_back_returned();
         let mut inbox = std::mem::take(&mut self.inbox);
         let collected = self.connection.collect(most, self.limits.batch_bytes, &mut inbox);
         let messages = self.accept(&mut inbox);
@@ -166,7 +169,7 @@ impl Client {
     }
 
     /// Counts messages that were taken, and keeps the reports of damaged ones.
-    fn note(&mut self, inbox: &mut Inbox) {
+    pub(super) fn note(&mut self, inbox: &mut Inbox) {
         if !inbox.damaged.is_empty() {
             for damaged in inbox.damaged.drain(..) {
                 log::debug!("{}: set aside: {}", self.name, damaged.error());
@@ -177,6 +180,7 @@ impl Client {
             self.damaged.drain(..surplus);
         }
         if !inbox.messages.is_empty() {
+            self.short_waits.end();
             self.registered.count(|stats| {
                 for taken in inbox.messages.iter().filter(|taken| taken.counts) {
                     stats.count_read(taken.message.from().as_str(), 1);
