@@ -86,7 +86,7 @@ impl Stepper {
             watchdog::puppet_reaped(pid);
             return End::Killed(call);
         };
-        let errors = call.errors();
+        let errors = traced.errors(call);
         if errors.is_empty() || call.works_on_descriptor() && traced.first_argument().is_some_and(|first| first <= 2) {
             let pid = traced.pid();
             drop(traced);

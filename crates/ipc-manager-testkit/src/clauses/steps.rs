@@ -254,7 +254,7 @@ fn killed(context: &Context<'_>, operation: &'static str) {
     let calls = calls_of(scene.start(0));
     scene.forget();
     let mut points = Points::of(calls);
-    while let Some(at) = points.next() {
+    for at in points.by_ref() {
         match scene.start(at).injure(at, Injury::Killed) {
             // Now and then it has one less.
             End::Complete(_) => scene.forget(),
@@ -277,7 +277,7 @@ fn failing(context: &Context<'_>, operation: &'static str) {
     let calls = calls_of(scene.start(0));
     scene.forget();
     let mut points = Points::of(calls);
-    while let Some(at) = points.next() {
+    for at in points.by_ref() {
         for which in 0..errors_each() {
             number += 1;
             match scene.start(number).injure(at, Injury::Fails(at + which)) {
@@ -310,7 +310,7 @@ fn of_the_bus(context: &Context<'_>, operation: &str, kills: bool) {
     let Some((_, owner, _, stepper)) = prepare(0) else { return };
     let mut points = Points::of(calls_of(stepper));
     owner.spawn().unwrap().unspawn().unwrap();
-    while let Some(at) = points.next() {
+    for at in points.by_ref() {
         let (dir, owner, info, stepper) = prepare(at).unwrap();
         match stepper.injure(at, if kills { Injury::Killed } else { Injury::Fails(at) }) {
             End::Complete(_) | End::LeftAlone => {}
@@ -329,8 +329,8 @@ fn of_the_bus(context: &Context<'_>, operation: &str, kills: bool) {
         let mut bus = owner.spawn().unwrap_or_else(|error| panic!("no bus can be made there: {error:?}"));
         exchange(&bus);
         bus.unspawn().unwrap();
-        let is_clean = on_server || std::fs::read_dir(&dir).unwrap().next().is_none();
-        assert!(is_clean, "something is left in {}", dir.display());
+        let left = if on_server { Default::default() } else { crate::removal::listing(&dir) };
+        assert!(left.is_empty(), "{left:?} is left in {}", dir.display());
     }
     say(operation, if kills { "killed" } else { "failed" }, &points);
 }

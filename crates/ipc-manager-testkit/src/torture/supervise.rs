@@ -288,7 +288,7 @@ impl<'a> Supervisor<'a> {
 
     fn fail_at(&mut self, whom: usize, point: Point, error: u64) -> bool {
         let Some((mut traced, call)) = self.at(whom, point) else { return false };
-        let errors = call.errors();
+        let errors = traced.errors(call);
         let which = usize::try_from(error % errors.len().max(1) as u64).unwrap_or(0);
         let failed = errors.get(which).is_some_and(|errno| traced.fail(*errno).is_ok());
         traced.let_go();

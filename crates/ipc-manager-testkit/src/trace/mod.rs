@@ -224,6 +224,15 @@ impl Traced {
         registers::first_argument(self.pid).ok()
     }
 
+    /// The errors with which the call that it is about to make can fail.
+    pub(crate) fn errors(&self, call: Call) -> Vec<i32> {
+        let of = |first| std::fs::read_link(format!("/proc/{}/fd/{first}", self.pid)).ok();
+        let target = self.first_argument().filter(|_| call.works_on_descriptor()).and_then(of);
+        let is_socket = target.is_some_and(|target| target.as_os_str().as_encoded_bytes().starts_with(b"socket:"));
+        // No device is behind a local socket that could fail.
+        call.errors().iter().copied().filter(|errno| !(is_socket && *errno == libc::EIO)).collect()
+    }
+
     /// Has the call that it is about to make fail with this error, without being made.
     ///
     /// # Errors

@@ -67,8 +67,10 @@ pub(super) fn open(file: StateFile, options: OpenOptions) -> Result<Opened> {
         log::warn!("{name}: the doorbell cannot be hung up, so this peer polls: {error}");
     }
     let mut listing = Listing::new(file, Some(name.clone()));
-    let (state, _) = listing.file.read()?;
-    listing.note(&state);
+    // The name is taken, so nothing may refuse it any more; what cannot be read now is read by the first look.
+    if let Ok((state, _)) = listing.file.read() {
+        listing.note(&state);
+    }
     let connection = JsonFileConnection {
         listing,
         name,
