@@ -7,6 +7,7 @@ mod call;
 mod registers;
 
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -221,7 +222,7 @@ impl Traced {
 
     /// The first argument of the call that it is about to make: mostly a descriptor.
     pub(crate) fn first_argument(&self) -> Option<u64> {
-        registers::first_argument(self.pid).ok()
+        registers::arguments(self.pid).ok().map(|arguments| arguments[0])
     }
 
     /// The errors with which the call that it is about to make can fail.
@@ -229,8 +230,31 @@ impl Traced {
         let of = |first| std::fs::read_link(format!("/proc/{}/fd/{first}", self.pid)).ok();
         let target = self.first_argument().filter(|_| call.works_on_descriptor()).and_then(of);
         let is_socket = target.is_some_and(|target| target.as_os_str().as_encoded_bytes().starts_with(b"socket:"));
+        if self.lets_go_of_a_lock() {
+            return Vec::new();
+        }
         // No device is behind a local socket that could fail.
         call.errors().iter().copied().filter(|errno| !(is_socket && *errno == libc::EIO)).collect()
+    }
+
+    /// Whether it is about to let go of a lock, which is never refused.
+    fn lets_go_of_a_lock(&self) -> bool {
+        let Ok((number, [_, command, place, ..])) =
+            registers::number(self.pid).and_then(|number| Ok((number, registers::arguments(self.pid)?)))
+        else {
+            return false;
+        };
+        if number == libc::SYS_flock {
+            return command == u64::from(libc::LOCK_UN.unsigned_abs());
+        }
+        let locks = [libc::F_SETLK, libc::F_SETLKW, libc::F_OFD_SETLK].map(|command| u64::from(command.unsigned_abs()));
+        let mut kind = [0; 2];
+        number == libc::SYS_fcntl
+            && locks.contains(&command)
+            && std::fs::File::open(format!("/proc/{}/mem", self.pid))
+                .and_then(|memory| memory.read_exact_at(&mut kind, place))
+                .is_ok()
+            && i16::from_ne_bytes(kind) == i16::try_from(libc::F_UNLCK).unwrap_or_default()
     }
 
     /// Has the call that it is about to make fail with this error, without being made.
