@@ -8,6 +8,7 @@ mod examples;
 mod floor;
 mod stress;
 mod tidy;
+mod type_examples;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -44,6 +44,7 @@ pub use clause::{Clause, Need};
 pub use clauses::all as clauses;
 pub use context::{Bus, Context};
 pub use contract::contract;
+pub(crate) use eventually::clock;
 pub use eventually::{PATIENCE, eventually, eventually_some};
 pub use puppet::Puppet;
 pub use sandbox::Sandbox;

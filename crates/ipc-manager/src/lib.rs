@@ -42,6 +42,7 @@
 //! - `sqlite` (on by default): the protocol `SQLite`. Builds a C library.
 //! - `postgresql`: the protocol `PostgreSQL`, and private servers of it.
 //! - `mysql`: the protocols `MariaDB` and `MySQL`, and private servers of them.
+//! - `tls`: encrypted connections to servers. Builds a C library. Without it a route that asks for encryption is refused.
 
 mod bus;
 mod client;

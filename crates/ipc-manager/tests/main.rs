@@ -10,6 +10,7 @@ mod databases;
 mod defects;
 mod faults;
 mod file_bus;
+mod file_stores;
 mod foreign;
 mod mended;
 mod message_files;
@@ -19,6 +20,7 @@ mod services;
 mod sockets;
 mod stages;
 mod store_vectors;
+mod tls;
 mod upkeep;
 mod vectors;
 mod warnings;
@@ -62,6 +64,8 @@ fn main() -> ExitCode {
         .tests(stages::tests())
         .tests(store_vectors::tests())
         .tests(databases::tests())
+        .tests(file_stores::tests())
+        .tests(tls::tests())
         .tests(pipes::tests())
         .tests(sockets::tests())
         .tests(message_files::tests())

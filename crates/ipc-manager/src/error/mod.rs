@@ -16,11 +16,13 @@ pub(crate) type HandedBack = Box<dyn std::any::Any + Send + Sync>;
 /// The result of every fallible call of this crate.
 ///
 /// ```
-/// fn hello() -> ipc_manager::Result<()> {
-///     let bus = ipc_manager::Spawn::builder().protocol("MessageFiles").spawn()?;
-///     bus.connect("a")?.send("a", "hello to myself").map(drop)
+/// fn hello() -> ipc_manager::Result<usize> {
+///     let bus = ipc_manager::Spawn::builder().protocol("LocalMemory").spawn()?;
+///     let mut a = bus.connect("a")?;
+///     a.send("a", "hello to myself")?;
+///     Ok(a.get_messages()?.len())
 /// }
-/// hello()?;
+/// assert_eq!(hello()?, 1);
 /// # Ok::<(), ipc_manager::Error>(())
 /// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;

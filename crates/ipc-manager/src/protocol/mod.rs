@@ -7,6 +7,7 @@ mod connections;
 mod credentials;
 mod envelope;
 mod inbox;
+mod parameters;
 mod peer;
 mod registry;
 mod traits;
@@ -44,11 +45,10 @@ pub use connections::{ConnectionRecord, Connections};
 pub use credentials::Credentials;
 pub use envelope::Envelope;
 pub use inbox::{Damaged, Inbox};
+pub use parameters::{CreateOptions, Hold, Leave, Mode, NotViable, OpenOptions, Opened, Receipt};
 pub use peer::{PeerRecord, PeerState};
 pub use registry::Registry;
-pub use traits::{
-    Connection, CreateOptions, Directory, Hold, Leave, Mode, NotViable, OpenOptions, Opened, Protocol, Receipt,
-};
+pub use traits::{Connection, Directory, Protocol};
 pub use wake::{Wake, Wanted};
 
 /// Every built-in protocol, in the order in which `spawn` tries them.

@@ -42,7 +42,7 @@ impl Beside {
         if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o022 != 0 {
             return Err(std::io::ErrorKind::PermissionDenied.into());
         }
-        Ok(Some(Self { porch: Arc::new(Porch::new(dir, path.to_owned())) }))
+        Ok(Some(Self { porch: Arc::new(Porch::new(dir, path.to_owned())?) }))
     }
 
     /// Opens the folder at a path, making it if there is none.

@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::Hold;
 use crate::protocol::cleaning::fresh_name;
 use crate::route::Route;
+use crate::system::doorbell::{Porch, Ringer};
 use crate::system::lock::{self, Holder as LockHolder, LifeLock, SectionLock};
 use crate::system::process::Identity;
 use crate::system::{Deadline, files, tree};
@@ -223,6 +224,12 @@ impl Beside {
         // The notes go last: whoever is killed half-way leaves a store that can be told to be abandoned.
         let mut names = files::names(self.dir())?;
         names.sort_by_key(|name| [OWNER, MADE, SECTION].iter().position(|note| name == note).map_or(0, |at| at + 1));
+        // Those who sleep look, and find that the store is gone.
+        if let Ok(ringer) = Ringer::new(self.porch()) {
+            names.iter().filter(|name| Porch::is_bell(name)).for_each(|bell| {
+                let _ = ringer.ring(bell);
+            });
+        }
         for name in &names {
             tree::remove(self.dir(), name)?;
         }

@@ -96,7 +96,8 @@ impl Protocol for JsonFile {
 
     fn open(&self, route: &Route, options: OpenOptions) -> Result<Opened> {
         let is_lasting = options.durability == Durability::Power;
-        super::beside::check_file(NAME, route)?;
+        // Only where there is a bus is anything put beside it.
+        StateFile::open(route, Beside::of_file(route), false)?.read()?;
         connection::open(StateFile::open(route, Beside::made_for_file(route), is_lasting)?, options)
     }
 

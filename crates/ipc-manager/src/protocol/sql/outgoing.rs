@@ -112,8 +112,7 @@ impl Outgoing {
             match self.put(store, to, pid, row)? {
                 Put::Done => {
                     self.in_doubt.remove(row.id);
-                    self.ring(store, to);
-                    return Ok(receipt);
+                    return Ok(self.ring(store, to).unwrap_or(receipt));
                 }
                 Put::There => {
                     if is_there(store, to, row)? {
@@ -176,14 +175,15 @@ impl Outgoing {
         self.known.get(to).ok_or_else(no_such_peer)
     }
 
-    /// Rings a recipient's bell. A bell that nobody hears is an old one: its peer has begun another life since.
-    fn ring(&mut self, store: &mut Store, to: &PeerName) {
-        let Some(beside) = &store.beside else { return };
+    /// Rings a recipient's bell. A bell that nobody hears is an old one: its peer has begun another life since, or none.
+    /// Returns what becomes of messages to it then.
+    fn ring(&mut self, store: &mut Store, to: &PeerName) -> Option<Receipt> {
+        let beside = store.beside.as_ref()?;
         if self.ringer.is_none() {
             self.ringer = Ringer::new(beside.porch()).ok();
         }
-        let Some(ringer) = &self.ringer else { return };
-        let Some(known) = self.known.get(to) else { return };
+        let ringer = self.ringer.as_ref()?;
+        let known = self.known.get(to)?;
         if known.bell.as_ref().is_some_and(|bell| !ringer.ring(bell))
             && let Ok(now) = look_up(store, to)
         {
@@ -192,6 +192,7 @@ impl Outgoing {
             }
             self.known.insert(to.clone(), now);
         }
+        self.known.get(to).map(|known| known.receipt)
     }
 
     /// Stores many messages in one transaction.
@@ -223,10 +224,10 @@ impl Outgoing {
         let rows = &rows[..count];
         match self.insert_all(store, &known, rows)? {
             true => {
-                receipts.extend(rows.iter().map(|(to, _)| known.get(*to).copied().unwrap_or(Receipt::Stored)));
-                for to in known.keys() {
-                    self.ring(store, to);
+                for (to, receipt) in &mut known {
+                    *receipt = self.ring(store, to).unwrap_or(*receipt);
                 }
+                receipts.extend(rows.iter().map(|(to, _)| known.get(*to).copied().unwrap_or(Receipt::Stored)));
             }
             // One was there already, or somebody left: which one shows one by one.
             false => {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ipc_manager_servers::Engine;
 use sha2::{Digest, Sha256};
 
-use super::address::{Address, Family};
+use super::address::{Address, Family, Host};
 use super::connection;
 use super::dialect::{Dialect, Driver};
 use super::listing::Listing;
@@ -51,7 +51,9 @@ impl ServerProtocol {
 
     fn connect(&self, route: &Route, credentials: &Credentials) -> Result<Box<dyn Driver>> {
         let address = self.0.family.parse(route)?;
-        let is_local = matches!(&address.host, super::address::Host::Socket(path) if !path.exists());
+        let possible = address.check_encryption(self.0.family.host_may_be_directory, cfg!(feature = "tls"));
+        possible.map_err(|error| self.place(route, error))?;
+        let is_local = matches!(&address.host, Host::Socket(path) if !path.exists());
         (self.0.open)(address, credentials).map_err(|failure| {
             let error = match failure.trouble {
                 // Whoever removes a private server removes the directory that its socket is in.

@@ -92,9 +92,11 @@ impl Protocol for Sqlite {
         // A bus that goes with its owner need not outlive a power cut, and neither what nobody asked that for.
         let is_lasting = options.durability == Durability::Power || !file.is_guarded();
         let driver = SqliteDriver::open(route, is_lasting).map_err(|error| file.place(error))?;
-        let beside = Beside::made_for_file(route);
         let serializer = Arc::clone(&options.serializer);
-        connection::open(Store::new(Box::new(driver), &SqliteDialect, route, beside, serializer, true)?, options)
+        let mut store = Store::new(Box::new(driver), &SqliteDialect, route, None, serializer, true)?;
+        // Only where there is a bus.
+        store.beside = Beside::made_for_file(route);
+        connection::open(store, options)
     }
 
     fn observe(&self, route: &Route, _: &Credentials, serializer: Arc<dyn Serializer>) -> Result<Box<dyn Directory>> {
