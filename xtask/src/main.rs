@@ -9,6 +9,8 @@ mod floor;
 mod stress;
 mod tidy;
 mod type_examples;
+#[cfg(feature = "databases")]
+mod waiting;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -22,7 +24,13 @@ const CHORES: &[Chore] = &[
     ("contract", "write docs/contract.md anew from the conformance clauses", contract::write),
     ("examples", "run every example and compare what it prints with what its first lines say", examples::run),
     ("stress", "run conformance clauses many times, or with many messages; stops at the first failure", stress::run),
-    ("bench", "run `ipcm bench` beside the same bytes over the bare transports; takes its options", bench::run),
+    (
+        "bench",
+        "run `ipcm bench` beside the same bytes over the bare transports; takes its options, or `--waiting`",
+        bench::run,
+    ),
+    #[cfg(feature = "databases")]
+    ("waiting", "what `bench --waiting` runs once it is built for speed", waiting::run),
     ("floor-worker", "move bytes over the transport under a protocol, as `ipcm bench` orders", floor::work),
 ];
 

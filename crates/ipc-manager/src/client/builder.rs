@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Joining a bus.
 
+use std::time::Duration;
+
 use super::Client;
 use super::again::ShortWaits;
 use super::local::Registered;
@@ -12,6 +14,9 @@ use crate::name::PeerName;
 use crate::protocol::{Capabilities, Credentials, Durability, Inbox, Mode, OpenOptions, Opened, Protocol, Registry};
 use crate::stats::Stats;
 use crate::system::process::own_pid;
+
+/// How long a send waits for a store that is away, unless said otherwise.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Joins a bus under a name that is free, or whose holder is dead: then with an empty mailbox.
 ///
@@ -58,6 +63,7 @@ pub struct ClientBuilder {
     listen: bool,
     user: Option<String>,
     password: Option<String>,
+    patience: Duration,
 }
 
 impl std::fmt::Debug for ClientBuilder {
@@ -78,6 +84,7 @@ impl ClientBuilder {
             listen: true,
             user: None,
             password: None,
+            patience: PATIENCE,
         }
     }
 
@@ -135,6 +142,14 @@ impl ClientBuilder {
     #[must_use]
     pub fn password(mut self, password: &str) -> Self {
         self.password = Some(password.to_owned());
+        self
+    }
+
+    /// Sets how long a send that has no deadline of its own waits for a store that is away, as a server that restarts;
+    /// 30 seconds unless said otherwise.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -230,6 +245,7 @@ impl ClientBuilder {
             discarded,
             is_connected: true,
             is_blocking: true,
+            patience: self.patience,
             outbox: Outbox::default(),
             unsent: Vec::new(),
             receipts: Vec::new(),

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::Client;
 use super::outbox::Parcel;
+use super::{Away, Client};
 use crate::error::{Error, ErrorKind, Result, Stored};
 use crate::message::Message;
 use crate::name::PeerName;
@@ -264,12 +264,12 @@ impl Client {
         deadline: Option<Deadline>,
         receipts: &mut Vec<Receipt>,
     ) -> Result<()> {
-        let Self { connection, serializer, limits, room, .. } = self;
+        let Self { connection, serializer, limits, room, patience, .. } = self;
         if let ([message], [payload]) = (messages, &mut *payloads) {
             // The usual case, without a list.
             let envelope = Envelope::encoded(message, &**serializer, limits, payload.take())?;
             let envelope = [envelope.with_room(std::mem::take(room))];
-            let delivered = deliver_all(&mut **connection, &envelope, deadline, receipts);
+            let delivered = deliver_all(&mut **connection, &envelope, deadline, *patience, receipts);
             let [envelope] = envelope;
             *payload = envelope.into_payload();
             return delivered;
@@ -278,7 +278,7 @@ impl Client {
         for (message, payload) in messages.iter().zip(payloads.iter_mut()) {
             envelopes.push(Envelope::encoded(message, &**serializer, limits, payload.take())?);
         }
-        let delivered = deliver_all(&mut **connection, &envelopes, deadline, receipts);
+        let delivered = deliver_all(&mut **connection, &envelopes, deadline, *patience, receipts);
         for (payload, envelope) in payloads.iter_mut().zip(envelopes) {
             *payload = envelope.into_payload();
         }
@@ -290,28 +290,45 @@ impl Client {
     }
 }
 
-/// Delivers, again and again while there is no room and time is left.
+/// Delivers, again and again while there is no room, or the store is away, and time is left. What may have been stored
+/// before the store went away is delivered again under its id.
 fn deliver_all(
     connection: &mut dyn Connection,
     envelopes: &[Envelope<'_>],
     deadline: Option<Deadline>,
+    patience: Duration,
     receipts: &mut Vec<Receipt>,
 ) -> Result<()> {
     let begun = receipts.len();
     let mut pauses = Pauses::new();
+    let (mut away, mut is_in_doubt) = (None, false);
     loop {
         let done = receipts.len() - begun;
-        match (connection.deliver(&envelopes[done..], receipts), deadline) {
-            (Err(error), Some(deadline)) if error.kind() == ErrorKind::WouldBlock => {
-                if deadline.has_passed() {
-                    return Err(error.with_kind(ErrorKind::Timeout));
-                }
-                pauses.attempted(receipts.len() - begun > done);
-                let to = envelopes[receipts.len() - begun].to();
-                wait_for_room(connection, to, deadline, &mut pauses)?;
-            }
-            (delivered, _) => return delivered,
+        let error = match connection.deliver(&envelopes[done..], receipts) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let Some(deadline) = deadline else { return Err(error) };
+        let is_moving = receipts.len() - begun > done;
+        if is_moving {
+            (away, is_in_doubt) = (None, false);
         }
+        is_in_doubt |= error.is_away() && error.stored() == Some(Stored::Maybe);
+        let error = if is_in_doubt { error.with_stored(Stored::Maybe) } else { error };
+        if error.is_away() {
+            let (attempts, until) = away.get_or_insert_with(|| (Away::new(), deadline.or_after(patience)));
+            attempts.ride_out(error, *until)?;
+            continue;
+        }
+        if error.kind() != ErrorKind::WouldBlock {
+            return Err(error);
+        }
+        if deadline.has_passed() {
+            return Err(error.with_kind(ErrorKind::Timeout));
+        }
+        pauses.attempted(is_moving);
+        let to = envelopes[receipts.len() - begun].to();
+        wait_for_room(connection, to, deadline, &mut pauses)?;
     }
 }
 

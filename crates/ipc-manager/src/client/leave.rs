@@ -3,8 +3,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::Client;
 use super::gone::Gone;
+use super::{Away, Client};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::protocol::{Inbox, Leave};
@@ -127,13 +127,14 @@ impl Client {
             Err(error) if error.kind() == ErrorKind::Disconnected => return Ok(Vec::new()),
             checked => checked?,
         }
-        let unsent = self.drain_or_give_up(Deadline::after(DRAIN_DEADLINE));
-        match self.connection.unlist() {
+        let deadline = Deadline::after(DRAIN_DEADLINE);
+        let unsent = self.drain_or_give_up(deadline);
+        match riding_out(deadline, || self.connection.unlist()) {
             // Nothing has happened yet, so it can be tried again.
             Err(error) if error.kind() != ErrorKind::NoSuchBus => return Err(error),
             _ => {}
         }
-        let left = self.drain_and_close(unread);
+        let left = self.drain_and_close(unread, deadline);
         self.has_left();
         match left {
             // Who leaves a bus that is gone has left.
@@ -142,20 +143,21 @@ impl Client {
         }
     }
 
-    fn drain_and_close(&mut self, unread: &mut dyn FnMut(&mut Self, Vec<Message>)) -> Result<()> {
+    fn drain_and_close(&mut self, unread: &mut dyn FnMut(&mut Self, Vec<Message>), deadline: Deadline) -> Result<()> {
         loop {
-            let messages = self.take("disconnect", self.limits.batch_messages)?;
+            let most = self.limits.batch_messages;
+            let messages = riding_out(deadline, || self.take("disconnect", most))?;
             if messages.is_empty() {
                 break;
             }
             self.hand_over(messages, unread);
         }
         let mut late = Inbox::default();
-        let sealed = self.connection.seal(&mut late);
+        let sealed = riding_out(deadline, || self.connection.seal(&mut late));
         let messages = self.accept(&mut late);
         self.hand_over(messages, unread);
         let stats = self.registered.stats_to_store();
-        let closed = self.connection.close(Leave::Disconnect, &stats);
+        let closed = riding_out(deadline, || self.connection.close(Leave::Disconnect, &stats));
         sealed.and(closed)
     }
 
@@ -171,5 +173,16 @@ impl Client {
         self.registered.remove();
         // Descriptors, watches and locks go now, not when the value is dropped.
         self.connection = Box::new(Gone);
+    }
+}
+
+/// Makes a call again while the store is away and time is left.
+fn riding_out<T>(deadline: Deadline, mut call: impl FnMut() -> Result<T>) -> Result<T> {
+    let mut away = Away::new();
+    loop {
+        match call() {
+            Err(error) => drop(away.ride_out(error, deadline)?),
+            done => return done,
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! Clients: building, sending, receiving, waiting, peers, leaving. Everything that is alike over all protocols.
 
 mod again;
+mod away;
 mod backlog;
 mod builder;
 mod connections;
@@ -19,7 +20,9 @@ mod wait;
 mod watching;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+pub(crate) use away::Away;
 pub use builder::{ClientBuilder, connect, reconnect};
 pub use leave::Suspend;
 pub use local::local_clients;
@@ -71,6 +74,8 @@ pub struct Client {
     discarded: usize,
     is_connected: bool,
     is_blocking: bool,
+    /// How long a send that has no deadline waits for a store that is away.
+    patience: Duration,
     /// Messages for which there was no room yet.
     outbox: Outbox,
     /// What became of messages that were held back and then could not be sent.

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::Client;
 use super::wait::{LONGEST_SLEEP, Wait};
+use super::{Away, Client};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::protocol::{Damaged, Inbox, Wanted};
@@ -24,7 +24,7 @@ impl Client {
         self.take_one("try_recv")
     }
 
-    /// Takes the next message, waiting for one as long as it takes.
+    /// Takes the next message, waiting for one as long as it takes, also while the store is away.
     ///
     /// # Errors
     /// As [`try_recv`](Client::try_recv).
@@ -32,7 +32,7 @@ impl Client {
         self.recv_until("recv", Deadline::NEVER, None)
     }
 
-    /// Takes the next message, waiting for one so long at most.
+    /// Takes the next message, waiting for one so long at most. A store that is away is waited for, too.
     ///
     /// # Errors
     /// As [`try_recv`](Client::try_recv), and [`Timeout`](ErrorKind::Timeout).
@@ -97,8 +97,17 @@ impl Client {
         deadline: Deadline,
         timeout: Option<Duration>,
     ) -> Result<Message> {
+        let mut away = Away::new();
         loop {
-            if let Some(message) = self.take_one(operation)? {
+            let taken = match self.take_one(operation) {
+                Ok(taken) => taken,
+                Err(error) => {
+                    away.ride_out(error, deadline)?;
+                    continue;
+                }
+            };
+            away.is_over();
+            if let Some(message) = taken {
                 return Ok(message);
             }
             if self.outbox.is_empty() && self.short_waits.looks_again() {

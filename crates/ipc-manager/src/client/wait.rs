@@ -4,7 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::Client;
+use super::{Away, Client};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::PeerName;
 use crate::protocol::{PeerState, Wanted};
@@ -105,7 +105,7 @@ impl WaitFor {
 }
 
 impl Client {
-    /// Waits until a message is there, so long at most. Takes none.
+    /// Waits until a message is there, so long at most. Takes none. A store that is away is waited for, too.
     ///
     /// # Errors
     /// What the store says.
@@ -135,22 +135,17 @@ impl Client {
     }
 
     fn wait_until(&mut self, wanted: &WaitFor, deadline: Deadline) -> Result<Wait> {
-        if wanted.peer_changes && self.seen.is_none() {
-            self.seen = Some(self.peers()?);
-        }
+        let mut away = Away::new();
         loop {
-            if wanted.message && self.connection.is_ready()? {
-                return Ok(Wait::Message);
-            }
-            if wanted.peer_changes
-                && let Some(change) = self.peer_change()?
-            {
-                return Ok(change);
-            }
-            if let Some(name) = &wanted.gone
-                && self.is_gone(name)?
-            {
-                return Ok(Wait::PeerGone(name.clone()));
+            match self.look_for(wanted) {
+                Ok(Some(happened)) => return Ok(happened),
+                Ok(None) => away.is_over(),
+                Err(error) => {
+                    if away.ride_out(error, deadline)? == Woken::Signal {
+                        return Ok(Wait::Signal);
+                    }
+                    continue;
+                }
             }
             let most = if wanted.gone.is_some() { LOOK_FOR_DEATH } else { LONGEST_SLEEP };
             let for_what = Wanted { messages: wanted.message, peers: wanted.peer_changes || wanted.gone.is_some() };
@@ -158,6 +153,27 @@ impl Client {
                 return Ok(ended);
             }
         }
+    }
+
+    /// Whether something of what is wanted has happened already.
+    fn look_for(&mut self, wanted: &WaitFor) -> Result<Option<Wait>> {
+        if wanted.peer_changes && self.seen.is_none() {
+            self.seen = Some(self.peers()?);
+        }
+        if wanted.message && self.connection.is_ready()? {
+            return Ok(Some(Wait::Message));
+        }
+        if wanted.peer_changes
+            && let Some(change) = self.peer_change()?
+        {
+            return Ok(Some(change));
+        }
+        if let Some(name) = &wanted.gone
+            && self.is_gone(name)?
+        {
+            return Ok(Some(Wait::PeerGone(name.clone())));
+        }
+        Ok(None)
     }
 
     /// Who came and went since the last time.

@@ -152,6 +152,7 @@ struct Inner {
     place: Place,
     stored: Option<Stored>,
     retryable: Option<bool>,
+    is_away: bool,
     handed_back: Option<HandedBack>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -168,6 +169,7 @@ impl Error {
             place: Place::default(),
             stored: None,
             retryable: None,
+            is_away: false,
             handed_back: None,
             source: None,
         }))
@@ -221,6 +223,20 @@ impl Error {
         self.0
             .retryable
             .unwrap_or(matches!(self.0.kind, ErrorKind::WouldBlock | ErrorKind::Timeout | ErrorKind::NoSuchPeer))
+    }
+
+    /// Whether the store cannot be reached for now, as a server that restarts: the same call succeeds once it is back.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        self.0.is_away
+    }
+
+    /// Says that the store cannot be reached for now, which is worth another attempt. Calls that may wait make it by
+    /// themselves.
+    #[must_use]
+    pub fn with_store_away(mut self) -> Self {
+        (self.0.is_away, self.0.retryable) = (true, Some(true));
+        self
     }
 
     /// Says what was being done. The first one stays: it is the closest to the cause.

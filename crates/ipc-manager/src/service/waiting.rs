@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::envelope::{RequestId, RequestOut, cancel};
 use super::request::Response;
 use super::requester::{Awaits, Requester, gone};
-use crate::client::Client;
+use crate::client::{Away, Client};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::name::PeerName;
@@ -95,15 +95,23 @@ pub(super) fn send<A: Asker, T: Serialize + ?Sized>(
 /// Waits for what comes next to a request.
 pub(super) fn next<A: Asker>(asker: &mut A, id: &RequestId, timeout: Option<Duration>) -> Result<Response> {
     let deadline = timeout.map_or(Deadline::NEVER, Deadline::after);
+    let mut away = Away::new();
     loop {
         if let Some(response) = asker.parts().1.take(id)? {
             return Ok(response);
         }
-        asker.receive()?;
-        if let Some(response) = asker.parts().1.take(id)? {
-            return Ok(response);
+        let looked = asker.receive().and_then(|_| match asker.parts().1.take(id)? {
+            Some(response) => Ok(Some(response)),
+            None => settle_hopeless(asker).map(|_| None),
+        });
+        match looked {
+            Ok(Some(response)) => return Ok(response),
+            Ok(None) => away.is_over(),
+            Err(error) => {
+                away.ride_out(error, deadline)?;
+                continue;
+            }
         }
-        settle_hopeless(asker)?;
         // It may have been settled, and then there is nothing to sleep for.
         let is_open = asker.parts().1.open().any(|open| open == id);
         if is_open && sleep(asker, deadline)? {
@@ -119,9 +127,16 @@ pub(super) fn next<A: Asker>(asker: &mut A, id: &RequestId, timeout: Option<Dura
 pub(super) fn all<A: Asker>(asker: &mut A, timeout: Option<Duration>) -> Result<()> {
     let deadline = timeout.map_or(Deadline::NEVER, Deadline::after);
     let mut lost: Vec<PeerName> = Vec::new();
+    let mut away = Away::new();
     loop {
-        asker.receive()?;
-        lost.extend(settle_hopeless(asker)?);
+        match asker.receive().and_then(|_| settle_hopeless(asker)) {
+            Ok(more) => lost.extend(more),
+            Err(error) => {
+                away.ride_out(error, deadline)?;
+                continue;
+            }
+        }
+        away.is_over();
         if asker.parts().1.open().next().is_none() {
             return if lost.is_empty() { Ok(()) } else { Err(gone(&lost)) };
         }

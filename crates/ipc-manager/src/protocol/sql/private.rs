@@ -61,6 +61,15 @@ pub(super) fn is_one(route: &Route) -> bool {
     route.as_str().contains(FOLDER)
 }
 
+/// Whether a route leads to a private server that is gone for good: its folder goes with it.
+pub(super) fn is_removed(route: &Route) -> bool {
+    let Some(at) = route.as_str().find(FOLDER) else { return false };
+    let begin = route.as_str()[..at].rfind(['=', ';']).map_or(0, |before| before + 1);
+    let name = at + FOLDER.len();
+    let end = route.as_str()[name..].find(['/', ';']).map_or(route.as_str().len(), |length| name + length);
+    !std::path::Path::new(&route.as_str()[begin..end]).exists()
+}
+
 /// Who one is to a private server: nobody needs a password there, but every name is its superuser's.
 pub(super) fn credentials(engine: Engine) -> Credentials {
     match engine {

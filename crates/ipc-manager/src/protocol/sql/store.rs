@@ -84,7 +84,11 @@ impl Store {
         error.in_protocol(self.dialect.protocol()).on_route(self.route.as_str())
     }
 
-    pub(super) fn failed(&self, detail: &str, failure: Failure) -> Error {
+    pub(super) fn failed(&self, detail: &str, mut failure: Failure) -> Error {
+        #[cfg(any(feature = "postgresql", feature = "mysql"))]
+        if failure.trouble == Trouble::Unreachable && super::private::is_removed(&self.route) {
+            failure.trouble = Trouble::Missing;
+        }
         self.place(error_of(failure, detail))
     }
 
@@ -232,14 +236,12 @@ pub(super) fn error_of(failure: Failure, detail: &str) -> Error {
             Error::new(ErrorKind::Timeout, detail)
         }
         Trouble::Missing => Error::new(ErrorKind::NoSuchBus, "there is no bus in the database, or it was removed"),
-        Trouble::Lost => {
-            Error::new(ErrorKind::Store, format!("{detail}: the connection was lost")).with_retryable(true)
-        }
+        Trouble::Lost => Error::new(ErrorKind::Store, format!("{detail}: the connection was lost")).with_store_away(),
         Trouble::InDoubt => {
-            Error::new(ErrorKind::Store, format!("{detail} for sure: the connection was lost")).with_retryable(true)
+            Error::new(ErrorKind::Store, format!("{detail} for sure: the connection was lost")).with_store_away()
         }
         Trouble::Unreachable => {
-            Error::new(ErrorKind::Store, format!("{detail}: the server cannot be reached")).with_retryable(true)
+            Error::new(ErrorKind::Store, format!("{detail}: the server cannot be reached")).with_store_away()
         }
         Trouble::Denied => Error::new(ErrorKind::Permission, detail),
         #[cfg(feature = "tls")]
