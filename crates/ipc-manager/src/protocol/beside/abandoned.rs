@@ -100,14 +100,23 @@ impl FileStore {
         }
         let beside = Beside::of_file(&self.route);
         let patience = if cleaning.is_brief() { BRIEF_PATIENCE } else { PATIENCE };
-        let section = beside.as_ref().map(|beside| beside.enter(patience)).transpose().map_err(failed)?;
+        let section = match beside.as_ref().map(|beside| beside.enter(patience)).transpose() {
+            // Somebody else was faster.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            section => section.map_err(failed)?,
+        };
         // Asked again inside, where no peer can be joining.
         if !self.is_abandoned(dir) {
             return Ok(None);
         }
-        self.remove_all(dir, beside.as_ref()).map_err(failed)?;
+        let removed = self.remove_all(dir, beside.as_ref());
         drop(section);
-        Ok(Some(Fate::Removed))
+        match removed {
+            Ok(()) => Ok(Some(Fate::Removed)),
+            // Without the folder there is no lock, and somebody else may have been faster.
+            Err(error) if beside.is_none() && error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
     }
 
     /// Removes what is known, by descriptor: the file, what goes with it, the folder, and the directory made for it all.
@@ -229,6 +238,7 @@ fn clean_older_doorbells(base: &Path, seconds: u64, cleaning: &mut Cleaning) {
         let fate = match beside.clean(&path, cleaning.is_dry_run()) {
             Ok(Some(fate)) => fate,
             Ok(None) => continue,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(error) => Fate::Kept(error.to_string()),
         };
         cleaning.note(Leftover { kind: LeftoverKind::Doorbells, protocol: None, path, fate });
