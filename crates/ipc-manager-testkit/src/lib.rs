@@ -32,12 +32,16 @@ mod eventually;
 mod line;
 mod puppet;
 mod removal;
+mod rows;
 mod sandbox;
 mod seen;
 pub mod servers;
+mod steps;
 mod subject;
 mod suite;
 mod tally;
+mod torture;
+pub mod trace;
 mod watchdog;
 
 pub use clause::{Clause, Need};

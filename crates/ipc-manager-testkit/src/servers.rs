@@ -278,6 +278,27 @@ impl Database {
     pub fn execute(&self, sql: &str) -> Result<String, Reason> {
         self.server.execute(&self.name, sql)
     }
+
+    /// Ends every session in it but the own, as an administrator may.
+    ///
+    /// # Errors
+    /// [`Reason`] with the words of the client if it fails.
+    pub fn end_sessions(&self) -> Result<(), Reason> {
+        if self.server.engine == Engine::PostgreSQL {
+            let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                       WHERE datname = current_database() AND pid <> pg_backend_pid()";
+            return self.execute(sql).map(drop);
+        }
+        let sql = format!(
+            "SELECT id FROM information_schema.processlist WHERE db = '{}' AND id <> connection_id()",
+            self.name
+        );
+        for id in self.execute(&sql)?.lines() {
+            // One that has ended meanwhile is no failure.
+            let _ = self.execute(&format!("KILL {id}"));
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Database {

@@ -10,7 +10,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::engine::Act;
 use crate::watchdog::Watched;
-use crate::{Clause, Context, Sandbox, Subject, clauses, contract, engine};
+use crate::{Clause, Context, Sandbox, Subject, clauses, contract, engine, rows, torture};
 
 /// A test beside the clauses, such as one of a protocol's own files.
 ///
@@ -24,9 +24,9 @@ use crate::{Clause, Context, Sandbox, Subject, clauses, contract, engine};
 /// ```
 #[derive(Debug, Clone)]
 pub struct Test {
-    name: String,
-    run: fn(&Sandbox),
-    can: fn() -> Result<(), String>,
+    pub(crate) name: String,
+    pub(crate) run: fn(&Sandbox),
+    pub(crate) can: fn() -> Result<(), String>,
 }
 
 impl Test {
@@ -128,6 +128,9 @@ impl Suite {
     #[must_use]
     pub fn main(self) -> ExitCode {
         if let Some(code) = engine::play(&self.subjects, &self.acts) {
+            return code;
+        }
+        if let Some(code) = torture::command(&self.subjects).or_else(|| rows::command(&self.subjects, &self.tests)) {
             return code;
         }
         let arguments = Arguments::from_args();

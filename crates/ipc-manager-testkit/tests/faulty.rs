@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ipc_manager::{
-    Capabilities, Cleaning, Connection, Connections, CreateOptions, Credentials, Directory, Envelope, Hold, Inbox,
-    Leave, Message, NotViable, OpenOptions, Opened, Protocol, ProtocolName, Receipt, Registry, Result, Route,
+    Capabilities, Cleaning, Connection, Connections, CreateOptions, Credentials, Deliveries, Directory, Envelope, Hold,
+    Inbox, Leave, Message, NotViable, OpenOptions, Opened, Protocol, ProtocolName, Receipt, Registry, Result, Route,
     Serializer, Stats, Wake, Wanted,
 };
 use ipc_manager_testkit::{Context, Sandbox, Subject, Test, clauses};
@@ -172,6 +172,10 @@ impl Connection for FaultyConnection {
 
     fn connections(&mut self) -> Option<&mut dyn Connections> {
         self.sound.connections()
+    }
+
+    fn deliveries(&mut self) -> Option<&mut dyn Deliveries> {
+        self.sound.deliveries()
     }
 
     fn unlist(&mut self) -> Result<()> {

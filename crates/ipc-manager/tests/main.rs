@@ -8,6 +8,7 @@ mod acts;
 mod connection_unix;
 mod databases;
 mod defects;
+mod delivery;
 mod faults;
 mod file_bus;
 mod file_stores;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
         .tests(message_files::tests())
         .tests(connection_unix::tests())
         .tests(foreign::tests())
+        .tests(delivery::tests())
         .tests(warnings::tests())
         .tests(acts::tests())
         .tests(upkeep::tests())

@@ -51,6 +51,9 @@ impl Suspend {
     }
 }
 
+/// How often a mailbox may refuse to be read by who leaves, before it is left as it is.
+const MOST_REFUSALS: usize = 3;
+
 impl Client {
     /// Leaves the bus and keeps the name with its mailbox: messages may still be sent to it, and
     /// [`reconnect`](crate::reconnect) continues it.
@@ -65,6 +68,7 @@ impl Client {
             return Err(error.during("suspend").in_protocol(&self.info.protocol().short()));
         }
         self.drain_or_give_up(Deadline::after(DRAIN_DEADLINE));
+        self.put_back_all();
         let stats = self.registered.stats_to_store();
         let closed = self.connection.close(Leave::Suspend { until: suspend.until }, &stats);
         closed.map_err(|error| error.during("suspend"))?;
@@ -72,7 +76,8 @@ impl Client {
         Ok(())
     }
 
-    /// Leaves the bus for good. A second time is fine and does nothing.
+    /// Leaves the bus for good. A second time is fine and does nothing. Deliveries that are in hand and messages that are
+    /// [dead](Client::dead) count as waiting.
     ///
     /// # Errors
     /// [`UnreadMessages`](ErrorKind::UnreadMessages) if messages were waiting: they are handed back in
@@ -144,13 +149,16 @@ impl Client {
     }
 
     fn drain_and_close(&mut self, unread: &mut dyn FnMut(&mut Self, Vec<Message>), deadline: Deadline) -> Result<()> {
+        self.give_up_deliveries(deadline);
+        let (most, mut refusals) = (self.limits.batch_messages, 0);
         loop {
-            let most = self.limits.batch_messages;
-            let messages = riding_out(deadline, || self.take("disconnect", most))?;
-            if messages.is_empty() {
-                break;
+            match riding_out(deadline, || self.take("disconnect", most)) {
+                Ok(messages) if messages.is_empty() => break,
+                Ok(messages) => self.hand_over(messages, unread),
+                // The name is given up already, so what is not handed over now is lost.
+                Err(error) if error.kind() != ErrorKind::NoSuchBus && refusals < MOST_REFUSALS => refusals += 1,
+                Err(error) => return Err(error),
             }
-            self.hand_over(messages, unread);
         }
         let mut late = Inbox::default();
         let sealed = riding_out(deadline, || self.connection.seal(&mut late));
@@ -177,7 +185,7 @@ impl Client {
 }
 
 /// Makes a call again while the store is away and time is left.
-fn riding_out<T>(deadline: Deadline, mut call: impl FnMut() -> Result<T>) -> Result<T> {
+pub(super) fn riding_out<T>(deadline: Deadline, mut call: impl FnMut() -> Result<T>) -> Result<T> {
     let mut away = Away::new();
     loop {
         match call() {

@@ -11,7 +11,8 @@ use crate::message::Message;
 use crate::name::PeerName;
 use crate::protocol::directory_store::{Seat, Seated, Store};
 use crate::protocol::{
-    Connection, Connections, Damaged, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, Receipt, Wake, Wanted,
+    Connection, Connections, Damaged, Deliveries, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, Receipt,
+    Wake, Wanted,
 };
 use crate::stats::Stats;
 use crate::system::pipe;
@@ -149,6 +150,10 @@ impl Connection for AtomicPipeConnection {
     }
 
     fn connections(&mut self) -> Option<&mut dyn Connections> {
+        None
+    }
+
+    fn deliveries(&mut self) -> Option<&mut dyn Deliveries> {
         None
     }
 

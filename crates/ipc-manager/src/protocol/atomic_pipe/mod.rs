@@ -51,6 +51,7 @@ impl Protocol for AtomicPipe {
             largest_payload: None,
             most_unread: None,
             queues: true,
+            acknowledges: false,
             connections: false,
             durability: Durability::Process,
             credentials: false,

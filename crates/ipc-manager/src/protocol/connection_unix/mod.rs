@@ -54,6 +54,7 @@ impl Protocol for ConnectionUnix {
             largest_payload: None,
             most_unread: None,
             queues: true,
+            acknowledges: false,
             connections: true,
             credentials: false,
             durability: Durability::Process,

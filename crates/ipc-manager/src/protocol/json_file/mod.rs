@@ -4,6 +4,8 @@
 
 mod claim;
 mod connection;
+mod dead;
+mod delivery;
 mod file;
 mod listing;
 mod scan;
@@ -54,6 +56,7 @@ impl Protocol for JsonFile {
             largest_payload: None,
             most_unread: None,
             queues: false,
+            acknowledges: true,
             connections: false,
             durability: Durability::Power,
             credentials: false,

@@ -15,7 +15,7 @@ use crate::message::Message;
 use crate::name::PeerName;
 use crate::protocol::beside::{Holder, seconds};
 use crate::protocol::{
-    Connection, Connections, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, Receipt, Wake, Wanted,
+    Connection, Connections, Deliveries, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, Receipt, Wake, Wanted,
 };
 use crate::stats::Stats;
 use crate::system::bell::Bell;
@@ -38,16 +38,16 @@ const FORGET_EVERY: Duration = Duration::from_secs(60);
 
 /// See the module.
 #[derive(Debug)]
-struct SqlConnection {
-    listing: Listing,
-    held: Held,
-    limits: Limits,
-    outgoing: Outgoing,
+pub(super) struct SqlConnection {
+    pub(super) listing: Listing,
+    pub(super) held: Held,
+    pub(super) limits: Limits,
+    pub(super) outgoing: Outgoing,
     bell: Option<Doorbell>,
     /// Readable while something is left that is known of, where there is no doorbell to ring.
     left_over: Bell,
     has_rung: bool,
-    in_doubt: Option<mailbox::InDoubt>,
+    pub(super) reader: mailbox::Reader,
     /// When old ids were forgotten last.
     forgot: Instant,
     is_unlisted: bool,
@@ -79,7 +79,7 @@ pub(super) fn open(mut store: Store, options: OpenOptions) -> Result<Opened> {
         bell,
         left_over,
         has_rung: false,
-        in_doubt: None,
+        reader: mailbox::Reader::default(),
         forgot: Instant::now(),
         is_unlisted: false,
     };
@@ -92,7 +92,7 @@ impl SqlConnection {
     }
 
     /// Forgets the rings until now, before looking.
-    fn note_rings(&mut self) {
+    pub(super) fn note_rings(&mut self) {
         if let Some(bell) = &self.bell {
             bell.clear();
         }
@@ -104,7 +104,7 @@ impl SqlConnection {
     }
 
     /// Keeps the descriptors readable while something is known to be there.
-    fn ring_if(&mut self, is_left: bool) {
+    pub(super) fn ring_if(&mut self, is_left: bool) {
         if is_left && !self.has_rung {
             self.left_over.ring();
             self.has_rung = true;
@@ -125,16 +125,17 @@ impl SqlConnection {
     }
 
     /// Looks at the mailbox, and from time to time at what else may have changed.
-    fn look(&mut self) -> Result<bool> {
+    pub(super) fn look(&mut self) -> Result<bool> {
         let look = mailbox::look(&mut self.listing.store, &self.held.name)?;
         if !look.is_registered && !self.is_unlisted {
             let error = Error::new(ErrorKind::NoSuchPeer, "this client's mailbox was removed by somebody else");
             return Err(self.listing.store.place(error.about_peer(self.name().as_str())).with_retryable(false));
         }
-        if !look.has_message {
+        let has_message = look.has_message && self.has_others()?;
+        if !has_message {
             self.listing.has_foreign_peers(ASK_FOR_FOREIGN)?;
         }
-        Ok(look.has_message)
+        Ok(has_message)
     }
 }
 
@@ -154,7 +155,7 @@ impl Connection for SqlConnection {
     fn collect(&mut self, most: usize, bytes: usize, inbox: &mut Inbox) -> Result<()> {
         self.note_rings();
         // Looking takes no lock, so whoever finds nothing is in nobody's way.
-        if self.in_doubt.is_none() && !self.look()? {
+        if self.reader.in_doubt.is_none() && !self.look()? {
             return Ok(());
         }
         let wanted = most.saturating_sub(inbox.len());
@@ -165,7 +166,7 @@ impl Connection for SqlConnection {
             bytes,
             &self.limits,
             inbox,
-            &mut self.in_doubt,
+            &mut self.reader,
         )?;
         self.ring_if(is_left);
         self.forget_taken();
@@ -218,6 +219,10 @@ impl Connection for SqlConnection {
 
     fn directory(&mut self) -> &mut dyn Directory {
         &mut self.listing
+    }
+
+    fn deliveries(&mut self) -> Option<&mut dyn Deliveries> {
+        Some(self)
     }
 
     fn unlist(&mut self) -> Result<()> {

@@ -5,6 +5,7 @@
 #[cfg(any(feature = "postgresql", feature = "mysql"))]
 mod address;
 mod connection;
+mod delivery;
 mod dialect;
 mod drivers;
 #[cfg(any(feature = "postgresql", feature = "mysql"))]

@@ -208,6 +208,13 @@ impl Outgoing {
         self.known.get(to).ok_or_else(no_such_peer)
     }
 
+    /// Tells a recipient that there is something in its mailbox, as well as that can be done.
+    pub(super) fn tell(&mut self, store: &mut Store, to: &PeerName) {
+        if self.recipient(store, to).is_ok() {
+            self.ring(store, to);
+        }
+    }
+
     /// Rings a recipient's bell. A bell that nobody hears is an old one: its peer has begun another life since, or none.
     /// Returns what becomes of messages to it then.
     fn ring(&mut self, store: &mut Store, to: &PeerName) -> Option<Receipt> {

@@ -134,6 +134,7 @@ impl Protocol for ServerProtocol {
             largest_payload: None,
             most_unread: None,
             queues: false,
+            acknowledges: true,
             connections: false,
             // As the server is set; most are set so that a power cut takes nothing, but a private one is not.
             durability: Durability::Kernel,
