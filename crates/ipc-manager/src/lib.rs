@@ -84,3 +84,6 @@ pub use service::{
     Remote, Reply, Request, RequestId, Response, Service, ServiceBuilder, ServiceResult, Ticket, When,
 };
 pub use stats::Stats;
+
+#[cfg(test)]
+mod fuzz;

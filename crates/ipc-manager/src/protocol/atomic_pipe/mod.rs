@@ -91,3 +91,6 @@ impl Protocol for AtomicPipe {
         directory_store::destroy(KIND, route)
     }
 }
+
+#[cfg(test)]
+mod fuzz;

@@ -95,3 +95,6 @@ impl Protocol for ConnectionUnix {
         directory_store::destroy(KIND, route)
     }
 }
+
+#[cfg(test)]
+mod fuzz;

@@ -120,3 +120,6 @@ impl Protocol for JsonFile {
         FileStore::at(KIND, route).remove()
     }
 }
+
+#[cfg(test)]
+mod fuzz;

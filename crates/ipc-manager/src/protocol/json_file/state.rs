@@ -104,16 +104,17 @@ impl State {
     }
 
     fn read_mailboxes(&mut self, text: &str, at: usize) -> Result<usize> {
-        let (found, end) = scan::entries(text, at)?;
-        for (name, range) in found {
-            if !text[range.clone()].starts_with('[') {
+        scan::each_entry(text, at, |name, at| {
+            if text.as_bytes().get(at) != Some(&b'[') {
                 let detail = "the state is damaged: a mailbox is no array";
-                return Err(Error::new(ErrorKind::Corrupt, detail).at_offset(range.start).about_peer(&name));
+                return Err(Error::new(ErrorKind::Corrupt, detail).at_offset(at).about_peer(&name));
             }
-            let kept = scan::skip_blank(text, range.start + 1)..range.end - 1;
+            // A message that is damaged costs itself, but where messages cannot be told apart the state is.
+            let end = scan::skip_list(text, at)?;
+            let kept = scan::skip_blank(text, at + 1)..end - 1;
             self.mailboxes.push((name, Mailbox { kept, ..Mailbox::default() }));
-        }
-        Ok(end)
+            Ok(end)
+        })
     }
 
     /// The text as it was read.

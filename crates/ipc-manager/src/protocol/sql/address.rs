@@ -156,9 +156,11 @@ impl Family {
         while let Some((byte, after)) = rest.split_first() {
             rest = after;
             if *byte == b'%' {
-                let digits = rest.get(..2).and_then(|digits| std::str::from_utf8(digits).ok()).ok_or_else(wrong)?;
-                bytes.push(u8::from_str_radix(digits, 16).map_err(|_| wrong())?);
-                rest = &rest[2..];
+                let (digits, after) = rest.split_first_chunk::<2>().ok_or_else(wrong)?;
+                let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+                let (high, low) = digit(digits[0]).zip(digit(digits[1])).ok_or_else(wrong)?;
+                bytes.push(high << 4 | low);
+                rest = after;
             } else {
                 bytes.push(*byte);
             }
@@ -173,7 +175,8 @@ impl Family {
         Ok(address)
     }
 
-    /// The route as the reference implementation reads it.
+    /// The route as the reference implementation reads it, without the user. Refused if that would be another place: a URL
+    /// can say what a data source name cannot.
     pub(super) fn dsn(&self, address: &Address) -> Result<Route> {
         let prefix = self.prefixes.first().copied().unwrap_or_default();
         let mut dsn = format!("dbi:{}:dbname={}", self.drivers[0], address.database);
@@ -190,7 +193,12 @@ impl Family {
         for (key, value) in &address.options {
             dsn.push_str(&format!(";{prefix}{key}={value}"));
         }
-        Route::new(&dsn)
+        let route = Route::new(&dsn)?;
+        let is_same = self.parse(&route).is_ok_and(|read| read == Address { user: None, ..address.clone() });
+        if !is_same {
+            return Err(self.refuse("the route has a value that no data source name can have"));
+        }
+        Ok(route)
     }
 }
 
@@ -290,6 +298,23 @@ mod tests {
         assert_eq!(parse(&PG, "postgresql:///a?host=/run/pg").unwrap().host, Host::Socket("/run/pg".into()));
         assert_eq!(parse(&PG, "postgres://%2Frun%2Fpg/a").unwrap().host, Host::Socket("/run/pg".into()));
         assert_eq!(parse(&MY, "mariadb://[::1]:3307/a").unwrap().host, Host::Name("::1".into()));
+    }
+
+    #[test]
+    fn what_a_data_source_name_cannot_say_is_refused() {
+        for route in
+            ["postgres://h/a%3Bhost=elsewhere", "postgres:///%20", "postgres://h/%27a%27", "postgres://h/a?x=y%3D;z"]
+        {
+            let address = parse(&PG, route).unwrap();
+            assert_eq!(PG.dsn(&address).unwrap_err().kind(), ErrorKind::InvalidInfo, "{route}");
+        }
+        assert_eq!(
+            PG.dsn(&parse(&PG, "postgres://app@h/a%20b").unwrap()).unwrap().as_str(),
+            "dbi:Pg:dbname=a b;host=h"
+        );
+        for bad in ["postgres://h/%+f", "postgres://h/%f", "postgres://h/a%", "postgres://h/%\u{e9}"] {
+            assert!(parse(&PG, bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -38,3 +38,6 @@ pub(super) mod sqlite;
 
 pub use posting::{Database, SqlValue, Transaction};
 pub(crate) use posting::{Posting, place_of, post};
+
+#[cfg(test)]
+mod fuzz;
