@@ -112,6 +112,14 @@ pub enum Fate {
     Kept(String),
 }
 
+impl Fate {
+    /// It stays for an error, with its causes.
+    pub(super) fn kept(error: &dyn std::error::Error) -> Self {
+        let causes = std::iter::successors(error.source(), |cause| cause.source());
+        Self::Kept(causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}")))
+    }
+}
+
 impl std::fmt::Display for Fate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

@@ -54,7 +54,9 @@ fn look_at(store: &FileStore, cleaning: &mut Cleaning) {
     let fate = match store.clean(dir, cleaning) {
         Ok(Some(fate)) => fate,
         Ok(None) => return,
-        Err(error) => Fate::Kept(error.to_string()),
+        // Somebody else was faster.
+        Err(_) if !is_any() => return,
+        Err(error) => Fate::kept(&error),
     };
     let (protocol, path) = (Some(store.kind.protocol.to_owned()), dir.unwrap_or(path).to_owned());
     cleaning.note(Leftover { kind: LeftoverKind::Bus, protocol, path, fate });
@@ -100,23 +102,14 @@ impl FileStore {
         }
         let beside = Beside::of_file(&self.route);
         let patience = if cleaning.is_brief() { BRIEF_PATIENCE } else { PATIENCE };
-        let section = match beside.as_ref().map(|beside| beside.enter(patience)).transpose() {
-            // Somebody else was faster.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            section => section.map_err(failed)?,
-        };
+        let section = beside.as_ref().map(|beside| beside.enter(patience)).transpose().map_err(failed)?;
         // Asked again inside, where no peer can be joining.
         if !self.is_abandoned(dir) {
             return Ok(None);
         }
-        let removed = self.remove_all(dir, beside.as_ref());
+        self.remove_all(dir, beside.as_ref()).map_err(failed)?;
         drop(section);
-        match removed {
-            Ok(()) => Ok(Some(Fate::Removed)),
-            // Without the folder there is no lock, and somebody else may have been faster.
-            Err(error) if beside.is_none() && error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed(error)),
-        }
+        Ok(Some(Fate::Removed))
     }
 
     /// Removes what is known, by descriptor: the file, what goes with it, the folder, and the directory made for it all.
@@ -238,8 +231,8 @@ fn clean_older_doorbells(base: &Path, seconds: u64, cleaning: &mut Cleaning) {
         let fate = match beside.clean(&path, cleaning.is_dry_run()) {
             Ok(Some(fate)) => fate,
             Ok(None) => continue,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => Fate::Kept(error.to_string()),
+            Err(_) if !path.exists() => continue,
+            Err(error) => Fate::kept(&error),
         };
         cleaning.note(Leftover { kind: LeftoverKind::Doorbells, protocol: None, path, fate });
     }

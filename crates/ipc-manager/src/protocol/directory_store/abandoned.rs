@@ -56,8 +56,8 @@ fn look_at(kind: Kind, route: &Route, cleaning: &mut Cleaning) {
         Ok(Some(fate)) => fate,
         Ok(None) => return,
         // Somebody else was faster.
-        Err(error) if error.kind() == ErrorKind::NoSuchBus => return,
-        Err(error) => Fate::Kept(error.to_string()),
+        Err(error) if error.kind() == ErrorKind::NoSuchBus || !Path::new(route.as_str()).exists() => return,
+        Err(error) => Fate::kept(&error),
     };
     // Without a note of the protocol another kind may know what this one does not.
     if maker.is_none() && matches!(fate, Fate::Kept(_)) {
