@@ -22,6 +22,14 @@ pub fn tests() -> Vec<Test> {
             .only_if(postgresql),
         Test::new("databases::t21_mariadb_restarts", |_| restarts(Engine::MariaDb, "MariaDB")).only_if(mariadb),
         Test::new("databases::t21_mysql_restarts", |_| restarts(Engine::MySql, "MySQL")).only_if(mysql),
+        Test::new("databases::in_hand_over_a_crash_of_postgresql", |_| {
+            in_hand_over_a_crash(Engine::PostgreSQL, "PostgreSQL");
+        })
+        .only_if(postgresql),
+        Test::new("databases::in_hand_over_a_crash_of_mariadb", |_| in_hand_over_a_crash(Engine::MariaDb, "MariaDB"))
+            .only_if(mariadb),
+        Test::new("databases::in_hand_over_a_crash_of_mysql", |_| in_hand_over_a_crash(Engine::MySql, "MySQL"))
+            .only_if(mysql),
         Test::new("databases::private_postgresql_goes_with_its_bus", |_| private("PostgreSQL")).only_if(postgresql),
         Test::new("databases::private_mariadb_goes_with_its_bus", |_| private("MariaDB")).only_if(mariadb),
         Test::new("databases::private_mysql_goes_with_its_bus", |_| private("MySQL")).only_if(mysql),
@@ -174,6 +182,35 @@ fn restarts(engine: Engine, protocol: &str) {
     assert_eq!(restarted, 3);
     eventually("the sender can leave", || sender.disconnect().is_ok());
     eventually("the reader can leave", || reader.disconnect().is_ok());
+}
+
+/// What is in hand when a server crashes can be acknowledged once it is back, or comes again.
+fn in_hand_over_a_crash(engine: Engine, protocol: &str) {
+    let mut server = PrivateServer::start(engine, &Options::new()).unwrap();
+    let registry = Registry::standard().with_credentials(Credentials::none().with_user(&server.user()));
+    let bus = Spawn::builder().protocol(protocol).registry(registry).route(&server.dbi_dsn()).guard(false);
+    let bus = bus.spawn().unwrap();
+    let (mut a, mut b) = (bus.connect("a").unwrap(), bus.connect("b").unwrap());
+    for number in 0..4 {
+        a.send("b", &number).unwrap();
+    }
+    let (first, second) = (b.receive_timeout(PATIENCE).unwrap(), b.receive_timeout(PATIENCE).unwrap());
+    first.acknowledge(&mut b).unwrap();
+    server.kill().unwrap();
+    server.start_again().unwrap();
+    let is_done = second.acknowledge(&mut b).inspect_err(|error| assert!(error.is_retryable(), "{error:?}")).is_ok();
+    let mut got = Vec::new();
+    while got.last() != Some(&3) {
+        let delivery = b.receive_timeout(PATIENCE).unwrap();
+        let content = delivery.message().content().as_u64().unwrap();
+        assert_eq!(delivery.attempts(), if content == 1 { 2 } else { 1 });
+        delivery.acknowledge(&mut b).unwrap();
+        got.push(content);
+    }
+    assert!(if is_done { got == [2, 3] } else { got == [1, 2, 3] || got == [2, 3] }, "{is_done} {got:?}");
+    assert!(b.try_receive().unwrap().is_none());
+    b.disconnect().unwrap();
+    a.disconnect().unwrap();
 }
 
 fn private(protocol: &str) {

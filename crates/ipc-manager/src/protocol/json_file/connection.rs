@@ -68,8 +68,11 @@ pub(super) fn open(file: StateFile, options: OpenOptions) -> Result<Opened> {
         log::warn!("{name}: the doorbell cannot be hung up, so this peer polls: {error}");
     }
     let mut listing = Listing::new(file, Some(name.clone()));
-    let (state, _) = listing.file.read()?;
-    listing.note(&state);
+    // The name is taken, so nothing may fail any more: who else is there is found out at the first look, too.
+    match listing.file.read() {
+        Ok((state, _)) => listing.note(&state),
+        Err(error) => log::debug!("{name}: peers without a bell cannot be looked for: {error}"),
+    }
     let connection = JsonFileConnection {
         listing,
         name,

@@ -104,9 +104,7 @@ pub(super) fn clean(cleaning: &mut Cleaning) {
         false => {
             let removed = ipc_manager_servers::remove_leftovers_in(&places).into_iter();
             removed
-                .map(|(path, removed)| {
-                    (path, removed.map_or_else(|error| Fate::Kept(error.to_string()), |()| Fate::Removed))
-                })
+                .map(|(path, removed)| (path, removed.map_or_else(|error| Fate::kept(&error), |()| Fate::Removed)))
                 .collect()
         }
     };
