@@ -15,7 +15,9 @@ use crate::route::Route;
 use crate::system::doorbell::{Doorbell, Porch};
 use crate::system::files;
 
-pub(super) use abandoned::{clean, clean_doorbells};
+pub(super) use abandoned::clean;
+#[cfg(any(feature = "postgresql", feature = "mysql"))]
+pub(super) use abandoned::clean_doorbells;
 pub(super) use holder::{Holder, Standing, seconds, time};
 pub(super) use owner::{FileKind, FileStore};
 

@@ -84,10 +84,10 @@ impl Store {
         error.in_protocol(self.dialect.protocol()).on_route(self.route.as_str())
     }
 
-    pub(super) fn failed(&self, detail: &str, mut failure: Failure) -> Error {
+    pub(super) fn failed(&self, detail: &str, failure: Failure) -> Error {
         #[cfg(any(feature = "postgresql", feature = "mysql"))]
         if failure.trouble == Trouble::Unreachable && super::private::is_removed(&self.route) {
-            failure.trouble = Trouble::Missing;
+            return self.place(error_of(Failure { trouble: Trouble::Missing, ..failure }, detail));
         }
         self.place(error_of(failure, detail))
     }
