@@ -33,7 +33,8 @@ pub fn tests() -> Vec<Test> {
         Test::new("databases::private_postgresql_goes_with_its_bus", |_| private("PostgreSQL")).only_if(postgresql),
         Test::new("databases::private_mariadb_goes_with_its_bus", |_| private("MariaDB")).only_if(mariadb),
         Test::new("databases::private_mysql_goes_with_its_bus", |_| private("MySQL")).only_if(mysql),
-        Test::new("databases::a_private_server_cannot_be_kept", |_| a_private_server_cannot_be_kept())
+        Test::new("databases::a_private_server_cannot_be_kept", |_| a_private_server_cannot_be_kept()),
+        Test::new("databases::a_private_server_is_not_handed_on", crate::acts::a_private_server_is_not_handed_on)
             .only_if(postgresql),
         Test::new("databases::a16_content_that_a_foreign_table_would_cut_is_refused", a16_is_refused).only_if(mariadb),
         Test::new("databases::in_one_transaction_sqlite", in_one_transaction),
@@ -233,9 +234,17 @@ fn private(protocol: &str) {
     eventually("the server is gone with all that it had", || !at.exists());
 }
 
+/// Found out before one is started.
 fn a_private_server_cannot_be_kept() {
-    let refused = Spawn::builder().protocol("PostgreSQL").guard(false).spawn().unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::Unsupported, "{refused:?}");
+    for (protocol, engine) in
+        [("PostgreSQL", Engine::PostgreSQL), ("MariaDB", Engine::MariaDb), ("MySQL", Engine::MySql)]
+    {
+        let refused = Spawn::builder().protocol(protocol).guard(false).spawn().unwrap_err();
+        let expected = if can_start(engine).is_ok() { ErrorKind::Unsupported } else { ErrorKind::NotViable };
+        assert_eq!(refused.kind(), expected, "{refused:?}");
+        let says = expected == ErrorKind::NotViable || refused.to_string().contains("give a route");
+        assert!(says, "{refused}");
+    }
 }
 
 fn a16_is_refused(_: &Sandbox) {
@@ -284,7 +293,13 @@ fn in_one_transaction(sandbox: &Sandbox) {
     assert_eq!(a.stats().sent["b"], 1);
     let orders: i64 = own.query_row("SELECT SUM(number) FROM orders", [], |row| row.get(0)).unwrap();
     assert_eq!(orders, 2);
-    drop((a, b));
+    let limits = ipc_manager::Limits { unread_messages: Some(1), ..ipc_manager::Limits::DEFAULT };
+    let mut c = Client::builder("c", bus.info()).limits(limits).connect().unwrap();
+    let mut transaction = own.transaction().unwrap();
+    drop(c.send_in(&mut transaction, "b", &3).unwrap());
+    assert_eq!(c.send_in(&mut transaction, "b", &4).unwrap_err().kind(), ErrorKind::WouldBlock);
+    transaction.rollback().unwrap();
+    drop((a, b, c));
     bus.unspawn().unwrap();
     own.query_row("SELECT COUNT(*) FROM orders", [], |_| Ok(())).expect("the application's own table stays");
 }
