@@ -54,9 +54,13 @@ enum Target {
 ///
 /// ```
 /// use ipc_manager::{Fate, Leftover, LeftoverKind};
-/// fn is_in_the_way(left: &Leftover) -> bool {
-///     left.kind == LeftoverKind::Bus && matches!(left.fate, Fate::Kept(_))
-/// }
+/// let left = Leftover {
+///     kind: LeftoverKind::Bus,
+///     protocol: Some("MessageFiles".into()),
+///     path: "/tmp/ipcm-1-x".into(),
+///     fate: Fate::Found,
+/// };
+/// assert!(left.fate == Fate::Found && left.kind != LeftoverKind::Server);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {

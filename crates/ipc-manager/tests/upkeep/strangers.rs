@@ -179,7 +179,7 @@ fn assert_denied(path: &Path) {
     denied(
         "remove",
         fs::remove_file(path).map_err(|error| match error.raw_os_error() {
-            // What the system says of a directory.
+            // The parent is open to all for looking, and the directory is not empty.
             Some(libc::EISDIR | libc::EPERM) => io::ErrorKind::PermissionDenied.into(),
             _ => error,
         }),
