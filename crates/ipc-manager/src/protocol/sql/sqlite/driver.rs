@@ -72,6 +72,8 @@ impl SqliteDriver {
             Ok(connection)
         });
         let connection = prepared.map_err(|error| match failure(error) {
+            // Removed while it was being opened, which shows as any error.
+            failure if is_gone(route, file) => error_of(Failure { trouble: Trouble::Missing, ..failure }, ""),
             // A file is there, so what is missing is not the bus.
             Failure { trouble: Trouble::Missing, source } => {
                 Error::new(ErrorKind::Store, "the database cannot be opened").with_source(source)
@@ -128,6 +130,8 @@ impl SqliteDriver {
         let is_worth_a_try = is_full(&done) && !is_alone && before == Room::Enough;
         done.map_err(|error| match is_worth_a_try {
             true => Failure::new(Trouble::Conflict, error),
+            // Of a file that was removed in the middle of it, which shows as any error.
+            false if is_gone(&self.route, self.file) => Failure::new(Trouble::Missing, error),
             false => failure(error),
         })
     }
