@@ -182,6 +182,15 @@ fn take_within(tx: &mut Tx<'_>, own: &PeerName, most: i64, hand: &Hand) -> std::
     Ok(rows)
 }
 
+/// Whether a message was stored and has been read since.
+pub(super) fn was_taken(store: &mut Store, id: &str) -> Result<bool> {
+    if !store.schema.taken {
+        return Ok(false);
+    }
+    let rows = store.query("a message cannot be looked up", |texts| &texts.was_taken, &[Param::Text(id)])?;
+    Ok(!rows.is_empty())
+}
+
 /// Deletes messages.
 pub(super) fn delete(tx: &mut Tx<'_>, mut ids: &[&str]) -> std::result::Result<(), Failure> {
     while !ids.is_empty() {

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 
+use super::mailbox::was_taken;
 use super::message_row::Outbound;
 use super::store::{Store, Tx};
 use super::value::{Failure, Param, Trouble};
@@ -26,7 +27,7 @@ const MOST_IN_DOUBT: usize = 10_000;
 
 /// A recipient as it was last seen.
 #[derive(Debug)]
-struct Recipient {
+pub(super) struct Recipient {
     pid: Option<i64>,
     receipt: Receipt,
     bell: Option<OsString>,
@@ -119,7 +120,7 @@ impl Outgoing {
 
     fn send(&mut self, store: &mut Store, to: &PeerName, row: &Outbound<'_>) -> Result<Receipt> {
         let was_in_doubt = self.in_doubt.contains(row.id);
-        if was_in_doubt && (is_there(store, to, row)? || was_taken(store, row)?) {
+        if was_in_doubt && (is_there(store, to, row)? || was_taken(store, row.id)?) {
             return self.was_stored(store, to, row);
         }
         self.recipient(store, to)?;
@@ -134,7 +135,7 @@ impl Outgoing {
                 }
                 Put::There if was_in_doubt => {
                     // The server was just storing it when the connection was lost.
-                    if is_there(store, to, row)? || was_taken(store, row)? {
+                    if is_there(store, to, row)? || was_taken(store, row.id)? {
                         return self.was_stored(store, to, row);
                     }
                 }
@@ -145,7 +146,7 @@ impl Outgoing {
                     // Read in the meantime, by a reader that is faster than the question.
                 }
                 Put::Changed => {
-                    if was_in_doubt && was_taken(store, row)? {
+                    if was_in_doubt && was_taken(store, row.id)? {
                         return self.was_stored(store, to, row);
                     }
                     self.known.remove(to);
@@ -206,7 +207,7 @@ impl Outgoing {
     }
 
     /// The recipient, looked up unless the one that is remembered is the same still.
-    fn recipient(&mut self, store: &mut Store, to: &PeerName) -> Result<&Recipient> {
+    pub(super) fn recipient(&mut self, store: &mut Store, to: &PeerName) -> Result<&Recipient> {
         if !self.known.get(to).is_some_and(Recipient::is_current) {
             self.known.remove(to);
             let recipient = look_up(store, to)?;
@@ -218,16 +219,9 @@ impl Outgoing {
         self.known.get(to).ok_or_else(no_such_peer)
     }
 
-    /// Tells a recipient that there is something in its mailbox, as well as that can be done.
-    pub(super) fn tell(&mut self, store: &mut Store, to: &PeerName) {
-        if self.recipient(store, to).is_ok() {
-            self.ring(store, to);
-        }
-    }
-
     /// Rings a recipient's bell. A bell that nobody hears is an old one: its peer has begun another life since, or none.
     /// Returns what becomes of messages to it then.
-    fn ring(&mut self, store: &mut Store, to: &PeerName) -> Option<Receipt> {
+    pub(super) fn ring(&mut self, store: &mut Store, to: &PeerName) -> Option<Receipt> {
         let beside = store.beside.as_ref()?;
         if self.ringer.is_none() {
             self.ringer = Ringer::new(beside.porch()).ok();
@@ -394,15 +388,6 @@ fn is_there(store: &mut Store, to: &PeerName, row: &Outbound<'_>) -> Result<bool
         return Ok(true);
     }
     Err(Error::new(ErrorKind::Store, "another message with this id waits there already"))
-}
-
-/// Whether the message was stored and has been read since.
-fn was_taken(store: &mut Store, row: &Outbound<'_>) -> Result<bool> {
-    if !store.schema.taken {
-        return Ok(false);
-    }
-    let rows = store.query("a message cannot be looked up", |texts| &texts.was_taken, &[Param::Text(row.id)])?;
-    Ok(!rows.is_empty())
 }
 
 fn no_such_peer() -> Error {
