@@ -112,7 +112,7 @@ pub(super) fn take(
 
 /// Finds out whether messages were taken when the connection was lost, and hands them out if they were. Whoever is just
 /// taking them is waited for.
-fn resolve(store: &mut Store, in_doubt: &mut Option<InDoubt>, inbox: &mut Inbox) -> Result<()> {
+pub(super) fn resolve(store: &mut Store, in_doubt: &mut Option<InDoubt>, inbox: &mut Inbox) -> Result<()> {
     if let Some(doubtful) = &in_doubt {
         let params = [Param::Text(&doubtful.id)];
         let there = store.query("the mailbox cannot be read", |texts| &texts.message_locked, &params)?;
@@ -180,15 +180,6 @@ fn take_within(tx: &mut Tx<'_>, own: &PeerName, most: i64, hand: &Hand) -> std::
         rows.sort_by(|a, b| a.stamp().total_cmp(&b.stamp()));
     }
     Ok(rows)
-}
-
-/// Whether a message was stored and has been read since.
-pub(super) fn was_taken(store: &mut Store, id: &str) -> Result<bool> {
-    if !store.schema.taken {
-        return Ok(false);
-    }
-    let rows = store.query("a message cannot be looked up", |texts| &texts.was_taken, &[Param::Text(id)])?;
-    Ok(!rows.is_empty())
 }
 
 /// Deletes messages.

@@ -4,8 +4,8 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 
-use super::mailbox::was_taken;
 use super::message_row::Outbound;
+use super::questions::{is_there, unread, was_taken};
 use super::store::{Store, Tx};
 use super::value::{Failure, Param, Trouble};
 use crate::error::{Error, ErrorKind, Result, Stored};
@@ -120,7 +120,7 @@ impl Outgoing {
 
     fn send(&mut self, store: &mut Store, to: &PeerName, row: &Outbound<'_>) -> Result<Receipt> {
         let was_in_doubt = self.in_doubt.contains(row.id);
-        if was_in_doubt && (is_there(store, to, row)? || was_taken(store, row.id)?) {
+        if was_in_doubt && (is_there(store, to, row)? || was_taken(store, row)?) {
             return self.was_stored(store, to, row);
         }
         self.recipient(store, to)?;
@@ -135,7 +135,7 @@ impl Outgoing {
                 }
                 Put::There if was_in_doubt => {
                     // The server was just storing it when the connection was lost.
-                    if is_there(store, to, row)? || was_taken(store, row.id)? {
+                    if is_there(store, to, row)? || was_taken(store, row)? {
                         return self.was_stored(store, to, row);
                     }
                 }
@@ -146,7 +146,7 @@ impl Outgoing {
                     // Read in the meantime, by a reader that is faster than the question.
                 }
                 Put::Changed => {
-                    if was_in_doubt && was_taken(store, row.id)? {
+                    if was_in_doubt && was_taken(store, row)? {
                         return self.was_stored(store, to, row);
                     }
                     self.known.remove(to);
@@ -350,14 +350,6 @@ fn insert_within(
     Ok(true)
 }
 
-/// How many messages wait for a recipient, counted up to a number.
-fn unread(store: &mut Store, to: &PeerName, most: usize) -> Result<usize> {
-    let params = [Param::Text(to.as_str()), Param::Integer(i64::try_from(most).unwrap_or(i64::MAX))];
-    let rows = store.query("waiting messages cannot be counted", |texts| &texts.unread_up_to, &params)?;
-    let count = rows.into_iter().next().and_then(|mut row| row.next().as_integer());
-    Ok(count.and_then(|count| usize::try_from(count).ok()).unwrap_or(0))
-}
-
 fn look_up(store: &mut Store, to: &PeerName) -> Result<Recipient> {
     let row = store.peer_row(to.as_str())?;
     let Some((row, state)) = row.and_then(|row| row.standing.state(store.porch()).map(|state| (row, state))) else {
@@ -374,20 +366,6 @@ fn look_up(store: &mut Store, to: &PeerName) -> Result<Recipient> {
         bell: holder.filter(|_| is_there).and_then(crate::protocol::beside::Holder::bell),
         process: holder.filter(|_| is_there).and_then(|holder| Watched::new(&holder.identity)),
     })
-}
-
-/// Whether this very message waits there already; another one under its id is an error.
-fn is_there(store: &mut Store, to: &PeerName, row: &Outbound<'_>) -> Result<bool> {
-    let rows = store.query("a message cannot be looked up", |texts| &texts.message, &[Param::Text(row.id)])?;
-    let Some(mut there) = rows.into_iter().next() else { return Ok(false) };
-    let (its_to, from, content) = (there.next().into_text(), there.next().into_text(), there.next().into_bytes());
-    if its_to.as_deref() == Some(to.as_str())
-        && from.as_deref() == Some(row.from)
-        && content.as_deref() == Some(&*row.content)
-    {
-        return Ok(true);
-    }
-    Err(Error::new(ErrorKind::Store, "another message with this id waits there already"))
 }
 
 fn no_such_peer() -> Error {
