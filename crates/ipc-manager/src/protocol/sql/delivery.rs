@@ -323,7 +323,10 @@ impl Deliveries for SqlConnection {
             Ok(Ok(()))
         })?;
         self.ring_if(*of == self.held.name);
-        self.outgoing.tell(&mut self.listing.store, of);
+        // Store first, ring second.
+        if self.outgoing.recipient(&mut self.listing.store, of).is_ok() {
+            self.outgoing.ring(&mut self.listing.store, of);
+        }
         Ok(meant.len())
     }
 }

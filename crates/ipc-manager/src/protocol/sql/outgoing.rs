@@ -27,7 +27,7 @@ const MOST_IN_DOUBT: usize = 10_000;
 
 /// A recipient as it was last seen.
 #[derive(Debug)]
-struct Recipient {
+pub(super) struct Recipient {
     pid: Option<i64>,
     receipt: Receipt,
     bell: Option<OsString>,
@@ -207,7 +207,7 @@ impl Outgoing {
     }
 
     /// The recipient, looked up unless the one that is remembered is the same still.
-    fn recipient(&mut self, store: &mut Store, to: &PeerName) -> Result<&Recipient> {
+    pub(super) fn recipient(&mut self, store: &mut Store, to: &PeerName) -> Result<&Recipient> {
         if !self.known.get(to).is_some_and(Recipient::is_current) {
             self.known.remove(to);
             let recipient = look_up(store, to)?;
@@ -219,16 +219,9 @@ impl Outgoing {
         self.known.get(to).ok_or_else(no_such_peer)
     }
 
-    /// Tells a recipient that there is something in its mailbox, as well as that can be done.
-    pub(super) fn tell(&mut self, store: &mut Store, to: &PeerName) {
-        if self.recipient(store, to).is_ok() {
-            self.ring(store, to);
-        }
-    }
-
     /// Rings a recipient's bell. A bell that nobody hears is an old one: its peer has begun another life since, or none.
     /// Returns what becomes of messages to it then.
-    fn ring(&mut self, store: &mut Store, to: &PeerName) -> Option<Receipt> {
+    pub(super) fn ring(&mut self, store: &mut Store, to: &PeerName) -> Option<Receipt> {
         let beside = store.beside.as_ref()?;
         if self.ringer.is_none() {
             self.ringer = Ringer::new(beside.porch()).ok();
