@@ -162,10 +162,10 @@ fn assert_denied(path: &Path) {
     );
     denied(
         "remove",
-        fs::remove_file(path).or_else(|error| match error.raw_os_error() {
+        fs::remove_file(path).map_err(|error| match error.raw_os_error() {
             // The parent is open to all for looking, and the directory is not empty.
-            Some(libc::EISDIR | libc::EPERM) => Err(io::ErrorKind::PermissionDenied.into()),
-            _ => Err(error),
+            Some(libc::EISDIR | libc::EPERM) => io::ErrorKind::PermissionDenied.into(),
+            _ => error,
         }),
     );
     denied("rename", fs::rename(path, path.with_file_name("renamed")));
