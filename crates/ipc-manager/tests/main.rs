@@ -22,6 +22,7 @@ mod services;
 mod sockets;
 mod stages;
 mod store_vectors;
+mod stored_rows;
 mod tls;
 mod upkeep;
 mod vectors;
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
         .tests(store_vectors::tests())
         .tests(databases::tests())
         .tests(file_stores::tests())
+        .tests(stored_rows::tests())
         .tests(tls::tests())
         .tests(pipes::tests())
         .tests(sockets::tests())

@@ -103,14 +103,21 @@ pub(crate) fn play(role: &str) -> Option<std::process::ExitCode> {
 
 /// A process that stops at its system calls; killed when dropped.
 ///
-/// ```no_run
-/// use ipc_manager_testkit::{Suite, trace::{Step, Traced}};
-/// // An act that calls `begin` first.
-/// let mut traced = Traced::start(&mut Suite::command("an act"))?;
-/// if let Step::Call(_) = traced.step() {
-///     traced.fail(5)?; // the call is not made, and says EIO
+/// ```standalone_crate
+/// use std::process::ExitCode;
+/// use ipc_manager_testkit::{Suite, Test, trace::{self, Step, Traced}};
+/// fn look() -> ExitCode {
+///     trace::begin().expect("it is traced");
+///     if std::fs::metadata("/").is_err() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 /// }
-/// # Ok::<(), std::io::Error>(())
+/// fn main() -> ExitCode {
+///     let fails = Test::new("what_fails_is_told", |_| {
+///         let mut traced = Traced::start(&mut Suite::command("look")).unwrap();
+///         assert!(matches!(traced.step(), Step::Call(_)));
+///         traced.fail(5).unwrap(); // the call is not made, and says EIO
+///     });
+///     Suite::new(vec![]).act("look", look).tests(vec![fails.only_if(trace::can)]).main()
+/// }
 /// ```
 #[derive(Debug)]
 pub struct Traced {

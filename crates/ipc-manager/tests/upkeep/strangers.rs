@@ -40,6 +40,7 @@ pub fn add_to(suite: Suite) -> Suite {
     suite
         .act("is another user", || ExitCode::SUCCESS)
         .act("another user tries", another_user_tries)
+        .act("another user tries paths", another_user_tries_paths)
         .act("another user looks at root's", another_user_looks_at_roots)
 }
 
@@ -142,6 +143,21 @@ fn another_user_tries() -> ExitCode {
     let own = Spawn::builder().protocol(&info.protocol().short()).spawn().unwrap();
     own.connect("x").unwrap().disconnect().unwrap();
     ExitCode::SUCCESS
+}
+
+fn another_user_tries_paths() -> ExitCode {
+    let paths: Vec<PathBuf> = serde_json::from_value(targets()).unwrap();
+    paths.iter().for_each(|path| assert_denied(path));
+    ExitCode::SUCCESS
+}
+
+/// Has another user try all that is in a directory, if this machine has one to try with.
+pub fn assert_out_of_reach(sandbox: &Sandbox) {
+    if can_be_another().is_ok() {
+        let paths: Vec<_> = sandbox.listing().into_iter().map(|path| sandbox.dir().join(path)).collect();
+        assert!(!paths.is_empty());
+        play_as_stranger("another user tries paths", sandbox.dir(), &serde_json::json!(paths));
+    }
 }
 
 /// Tries what the system has for a path.

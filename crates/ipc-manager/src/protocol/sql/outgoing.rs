@@ -5,10 +5,12 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 
 use super::message_row::Outbound;
+use super::questions::{is_there, unread, was_taken};
 use super::store::{Store, Tx};
 use super::value::{Failure, Param, Trouble};
 use crate::error::{Error, ErrorKind, Result, Stored};
 use crate::name::PeerName;
+use crate::protocol::room::Room;
 use crate::protocol::{Envelope, PeerState, Receipt};
 use crate::system::doorbell::Ringer;
 use crate::system::process::Watched;
@@ -41,12 +43,13 @@ impl Recipient {
 }
 
 /// The sending half of a connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Outgoing {
     known: HashMap<PeerName, Recipient>,
     ringer: Option<Ringer>,
     /// Ids of messages of which it is not known whether they were stored.
     in_doubt: HashSet<String>,
+    room: Room<PeerName>,
 }
 
 /// What became of one insert.
@@ -59,6 +62,12 @@ enum Put {
 }
 
 impl Outgoing {
+    /// `most_unread` is the high-water mark of mailboxes, if there is one.
+    pub(super) fn new(most_unread: Option<usize>) -> Self {
+        let (known, in_doubt) = (HashMap::new(), HashSet::new());
+        Self { known, ringer: None, in_doubt, room: Room::new(most_unread) }
+    }
+
     /// Stores messages in order; a receipt for each that is stored.
     pub(super) fn deliver(
         &mut self,
@@ -114,6 +123,8 @@ impl Outgoing {
         if was_in_doubt && (is_there(store, to, row)? || was_taken(store, row)?) {
             return self.was_stored(store, to, row);
         }
+        self.recipient(store, to)?;
+        self.room.take(to, |most| unread(store, to, most))?;
         for _ in 0..MOST_TRIES {
             let recipient = self.recipient(store, to)?;
             let (pid, receipt) = (recipient.pid, recipient.receipt);
@@ -249,16 +260,26 @@ impl Outgoing {
             }
             return Ok(());
         }
-        let (mut known, mut count, mut refused) = (HashMap::new(), rows.len(), None);
+        let (mut known, mut count, mut refused) = (HashMap::<PeerName, Receipt>::new(), rows.len(), None);
+        // How many of these are for whom, which the store does not count yet.
+        let mut own: HashMap<&PeerName, usize> = HashMap::new();
         for (at, (to, _)) in rows.iter().enumerate() {
-            if !known.contains_key(*to) {
-                match self.recipient(store, to) {
-                    Ok(recipient) => known.insert((*to).clone(), recipient.receipt),
-                    Err(error) => {
-                        (count, refused) = (at, Some(error));
-                        break;
-                    }
-                };
+            let recipient = match known.get(*to) {
+                Some(receipt) => Ok(*receipt),
+                None => self.recipient(store, to).map(|recipient| recipient.receipt),
+            };
+            let has_room = recipient.and_then(|receipt| {
+                let own = own.entry(to).or_default();
+                self.room.take(*to, |most| Ok(unread(store, to, most)? + *own))?;
+                *own += 1;
+                Ok(receipt)
+            });
+            match has_room {
+                Ok(receipt) => drop(known.insert((*to).clone(), receipt)),
+                Err(error) => {
+                    (count, refused) = (at, Some(error));
+                    break;
+                }
             }
         }
         let rows = &rows[..count];
@@ -352,29 +373,6 @@ fn look_up(store: &mut Store, to: &PeerName) -> Result<Recipient> {
         bell: holder.filter(|_| is_there).and_then(crate::protocol::beside::Holder::bell),
         process: holder.filter(|_| is_there).and_then(|holder| Watched::new(&holder.identity)),
     })
-}
-
-/// Whether this very message waits there already; another one under its id is an error.
-fn is_there(store: &mut Store, to: &PeerName, row: &Outbound<'_>) -> Result<bool> {
-    let rows = store.query("a message cannot be looked up", |texts| &texts.message, &[Param::Text(row.id)])?;
-    let Some(mut there) = rows.into_iter().next() else { return Ok(false) };
-    let (its_to, from, content) = (there.next().into_text(), there.next().into_text(), there.next().into_bytes());
-    if its_to.as_deref() == Some(to.as_str())
-        && from.as_deref() == Some(row.from)
-        && content.as_deref() == Some(&*row.content)
-    {
-        return Ok(true);
-    }
-    Err(Error::new(ErrorKind::Store, "another message with this id waits there already"))
-}
-
-/// Whether the message was stored and has been read since.
-fn was_taken(store: &mut Store, row: &Outbound<'_>) -> Result<bool> {
-    if !store.schema.taken {
-        return Ok(false);
-    }
-    let rows = store.query("a message cannot be looked up", |texts| &texts.was_taken, &[Param::Text(row.id)])?;
-    Ok(!rows.is_empty())
 }
 
 fn no_such_peer() -> Error {
