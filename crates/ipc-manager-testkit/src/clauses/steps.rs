@@ -284,7 +284,13 @@ fn failing(context: &Context<'_>, operation: &'static str) {
                 End::Failed(call, errno, said) => {
                     let error = std::io::Error::from_raw_os_error(errno);
                     println!("{operation}, call {at}, {call}, failed: {error}: {said}");
-                    scene.check_failed(errno, &said);
+                    // A server that did not say whether it committed may have: then doing it again is refused.
+                    let in_doubt = context.subject().server().is_some() && said["again"] != "ok";
+                    if in_doubt && matches!(operation, "requeue" | "suspend") {
+                        scene.forget();
+                    } else {
+                        scene.check_failed(errno, &said);
+                    }
                 }
                 _ => scene.forget(),
             }
