@@ -324,7 +324,7 @@ impl Traced {
                 0 if Instant::now() >= deadline => return Stop::Silent,
                 // Most stops come at once; one that does not is not waited for with all the processor.
                 0 if look < 200 => std::thread::yield_now(),
-                0 => std::thread::sleep(Duration::from_micros(200)),
+                0 => std::thread::sleep(Duration::from_micros(200)), // until the next look
                 -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
                 -1 => return Stop::Silent,
                 _ => return self.stop_of(status),
