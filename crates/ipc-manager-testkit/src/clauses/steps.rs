@@ -284,7 +284,13 @@ fn failing(context: &Context<'_>, operation: &'static str) {
                 End::Failed(call, errno, said) => {
                     let error = std::io::Error::from_raw_os_error(errno);
                     println!("{operation}, call {at}, {call}, failed: {error}: {said}");
-                    scene.check_failed(errno, &said);
+                    // A server that did not say whether it committed may have: then doing it again is refused.
+                    let in_doubt = context.subject().server().is_some() && said["again"] != "ok";
+                    if in_doubt && matches!(operation, "requeue" | "suspend") {
+                        scene.forget();
+                    } else {
+                        scene.check_failed(errno, &said);
+                    }
                 }
                 _ => scene.forget(),
             }
@@ -326,11 +332,17 @@ fn of_the_bus(context: &Context<'_>, operation: &str, kills: bool) {
             }
         }
         // Whatever is there by now: a bus can be made of it, works, and is removed without a trace.
+        let before = crate::removal::listing(&dir);
         let mut bus = owner.spawn().unwrap_or_else(|error| panic!("no bus can be made there: {error:?}"));
         exchange(&bus);
         bus.unspawn().unwrap();
+        // Nobody is a member of what was removed.
+        let late = Client::builder("late", bus.info()).registry(context.subject().registry()).connect();
+        assert_eq!(late.unwrap_err().kind(), ErrorKind::NoSuchBus);
         let left = if on_server { Default::default() } else { crate::removal::listing(&dir) };
-        assert!(left.is_empty(), "{left:?} is left in {}", dir.display());
+        // A file that was there before may be somebody's database, which is more than the bus in it.
+        let is_the_file = left.len() == 1 && before.is_superset(&left);
+        assert!(left.is_empty() || is_the_file, "{left:?} is left in {}", dir.display());
     }
     say(operation, if kills { "killed" } else { "failed" }, &points);
 }

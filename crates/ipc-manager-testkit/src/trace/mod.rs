@@ -236,12 +236,18 @@ impl Traced {
     pub(crate) fn errors(&self, call: Call) -> Vec<i32> {
         let of = |first| std::fs::read_link(format!("/proc/{}/fd/{first}", self.pid)).ok();
         let target = self.first_argument().filter(|_| call.works_on_descriptor()).and_then(of);
-        let is_socket = target.is_some_and(|target| target.as_os_str().as_encoded_bytes().starts_with(b"socket:"));
         if self.lets_go_of_a_lock() {
             return Vec::new();
         }
-        // No device is behind a local socket that could fail.
-        call.errors().iter().copied().filter(|errno| !(is_socket && *errno == libc::EIO)).collect()
+        let is = |kind: &[u8]| target.as_ref().is_some_and(|at| at.as_os_str().as_encoded_bytes().starts_with(kind));
+        let can_happen = |errno: &i32| match *errno {
+            // No device is behind what is in the kernel only that could fail or be full.
+            libc::EIO | libc::ENOSPC => !is(b"socket:") && !is(b"anon_inode:"),
+            // Nobody hangs up on a file, or on what has one end only.
+            libc::EPIPE => !is(b"anon_inode:"),
+            _ => true,
+        };
+        call.errors().iter().copied().filter(can_happen).collect()
     }
 
     /// Whether it is about to let go of a lock, which is never refused.
@@ -318,7 +324,7 @@ impl Traced {
                 0 if Instant::now() >= deadline => return Stop::Silent,
                 // Most stops come at once; one that does not is not waited for with all the processor.
                 0 if look < 200 => std::thread::yield_now(),
-                0 => std::thread::sleep(Duration::from_micros(200)),
+                0 => std::thread::sleep(Duration::from_micros(200)), // until the next look
                 -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
                 -1 => return Stop::Silent,
                 _ => return self.stop_of(status),
