@@ -141,7 +141,7 @@ impl Fuzz {
             cases,
             rng_seed,
             failure_persistence: None,
-            max_shrink_iters: 4_096,
+            max_shrink_iters: 512,
             max_shrink_time: 60_000,
             ..Config::default()
         };
@@ -188,7 +188,7 @@ impl Fuzz {
 /// What is left of a failing input when all is taken out that it fails without.
 fn smaller(input: &[u8], check: &impl Fn(&[u8])) -> Vec<u8> {
     let fails = |input: &[u8]| catch_unwind(AssertUnwindSafe(|| check(input))).is_err();
-    let (mut input, mut tries) = (input.to_vec(), 2_000);
+    let (mut input, mut tries) = (input.to_vec(), 1_000);
     let mut length = input.len() / 2;
     while length > 0 {
         let mut at = 0;

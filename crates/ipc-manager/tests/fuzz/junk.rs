@@ -70,7 +70,7 @@ impl Mailbox {
 
 /// Checks that what is put between two messages costs neither, and no later one.
 fn between(name: &str, protocol: &str, put: impl Fn(&mut Mailbox, &Path, &[u8])) {
-    target(name).cases(24).memory(16 << 20, 1 << 10).seed(sound()).seed([0xff; 40]).bytes(|junk| {
+    target(name).cases(16).memory(16 << 20, 1 << 10).seed(sound()).seed([0xff; 40]).bytes(|junk| {
         let mut mailbox = Mailbox::new(protocol);
         let entry = mailbox.place.join("b");
         let before = mailbox.send();
@@ -91,7 +91,7 @@ fn put_back(_: &Sandbox) {
     let record =
         |payload: &str| [&u32::try_from(payload.len()).unwrap().to_be_bytes()[..], payload.as_bytes()].concat();
     let records = [record(&sound()), record("[]"), vec![0, 0, 1]].concat();
-    target("junk-resume").cases(24).memory(16 << 20, 1 << 10).seed(records).bytes(|junk| {
+    target("junk-resume").cases(16).memory(16 << 20, 1 << 10).seed(records).bytes(|junk| {
         let mut mailbox = Mailbox::new("UnixSocket");
         let before = mailbox.send();
         let got = mailbox.reader.recv_timeout(PATIENCE).unwrap();
@@ -106,7 +106,7 @@ fn put_back(_: &Sandbox) {
 
 fn counters(_: &Sandbox) {
     let seed = r#"{"read":{"a":1,"b":"-2"},"sent":{"c":3}}"#;
-    target("junk-counters").cases(24).memory(16 << 20, 1 << 10).seed(seed).bytes(|junk| {
+    target("junk-counters").cases(16).memory(16 << 20, 1 << 10).seed(seed).bytes(|junk| {
         let mut mailbox = Mailbox::new("MessageFiles");
         let message = mailbox.send();
         mailbox.reader.suspend(ipc_manager::Suspend::open_ended()).unwrap();
@@ -127,7 +127,7 @@ fn fifos(_: &Sandbox) {
         [header.map(u32::to_ne_bytes).concat(), payload.as_bytes().to_vec()].concat()
     };
     let frames = [frame(0, &sound()), frame(1, "{\"from\""), frame(0, ":1}")].concat();
-    target("junk-fifo").cases(24).memory(16 << 20, 1 << 10).seed(frames).seed([0xff; 40]).bytes(|junk| {
+    target("junk-fifo").cases(16).memory(16 << 20, 1 << 10).seed(frames).seed([0xff; 40]).bytes(|junk| {
         let mut mailbox = Mailbox::new("AtomicPipe");
         let before = mailbox.send();
         let mut fifo = std::fs::OpenOptions::new().write(true).open(mailbox.place.join("b")).unwrap();
