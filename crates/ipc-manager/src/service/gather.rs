@@ -35,15 +35,16 @@ impl Service {
             activity.interval = self.interval_within().is_some_and(|left| left.is_zero());
             activity.watched_ended = self.watched_ended();
             let worked = self.do_remote_calls()?;
+            if self.inbox.is_empty() && !worked && activity.is_empty() && self.client.comes_at_once()? {
+                continue;
+            }
             waiting::settle_hopeless(self)?;
             activity.messages.extend(self.inbox.drain(..));
             activity.terminated = self.termination;
             if !activity.is_empty() || worked || !self.given_up.is_empty() {
                 return Ok(activity);
             }
-            if !self.client.comes_at_once()? {
-                self.sleep()?;
-            }
+            self.sleep()?;
         }
     }
 

@@ -103,6 +103,9 @@ pub(super) fn next<A: Asker>(asker: &mut A, id: &RequestId, timeout: Option<Dura
         if let Some(response) = asker.parts().1.take(id)? {
             return Ok(response);
         }
+        if asker.parts().0.comes_at_once()? {
+            continue;
+        }
         settle_hopeless(asker)?;
         // It may have been settled, and then there is nothing to sleep for.
         let is_open = asker.parts().1.open().any(|open| open == id);
@@ -175,12 +178,9 @@ pub(super) fn take_back<A: Asker>(asker: &mut A, id: &RequestId) -> Result<()> {
 }
 
 /// Sleeps until something may have come. Returns whether the time is over.
-pub(super) fn sleep<A: Asker>(asker: &mut A, deadline: Deadline) -> Result<bool> {
+pub(super) fn sleep<A: Asker>(asker: &A, deadline: Deadline) -> Result<bool> {
     if deadline.has_passed() {
         return Ok(true);
-    }
-    if asker.parts().0.comes_at_once()? {
-        return Ok(false);
     }
     let most = asker.sleep_at_most();
     let (client, requester) = asker.view();
