@@ -9,6 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::protocol::{Damaged, Inbox, Wanted};
 use crate::system::Deadline;
+use crate::system::rings;
 
 /// Most reports of damaged messages that are kept for whoever asks.
 const MOST_REPORTS: usize = 1_000;
@@ -97,21 +98,20 @@ impl Client {
         deadline: Deadline,
         timeout: Option<Duration>,
     ) -> Result<Message> {
-        loop {
-            if let Some(message) = self.take_one(operation)? {
-                return Ok(message);
+        let sleep = |client: &mut Self| {
+            if client.outbox.is_empty() && client.short_waits.looks_again() {
+                return Ok(None);
             }
-            if self.outbox.is_empty() && self.short_waits.looks_again() {
-                continue;
-            }
-            let slept = self.sleep(Wanted::MESSAGES, deadline, LONGEST_SLEEP);
+            let slept = client.sleep(Wanted::MESSAGES, deadline, LONGEST_SLEEP);
             if slept.map_err(|error| error.during(operation))? == Some(Wait::Timeout) {
-                self.short_waits.give_up();
+                client.short_waits.give_up();
                 let waited = timeout.unwrap_or_default();
                 let error = Error::new(ErrorKind::Timeout, format!("no message came within {waited:?}"));
-                return Err(error.during(operation).about_peer(self.name.as_str()));
+                return Err(error.during(operation).about_peer(client.name.as_str()));
             }
-        }
+            Ok(None)
+        };
+        rings::wait(self, |client| client.take_one(operation), sleep)
     }
 
     /// Takes the next message, if one is there; as [`take`](Client::take), without a list.

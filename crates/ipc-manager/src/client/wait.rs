@@ -10,6 +10,7 @@ use crate::name::PeerName;
 use crate::protocol::{PeerState, Wanted};
 use crate::system::Deadline;
 use crate::system::poll::{self, Woken};
+use crate::system::rings;
 
 /// Longest sleep where neither a deadline nor the protocol says anything.
 pub(super) const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
@@ -138,26 +139,26 @@ impl Client {
         if wanted.peer_changes && self.seen.is_none() {
             self.seen = Some(self.peers()?);
         }
-        loop {
-            if wanted.message && self.connection.is_ready()? {
-                return Ok(Wait::Message);
-            }
-            if wanted.peer_changes
-                && let Some(change) = self.peer_change()?
-            {
-                return Ok(change);
-            }
-            if let Some(name) = &wanted.gone
-                && self.is_gone(name)?
-            {
-                return Ok(Wait::PeerGone(name.clone()));
-            }
-            let most = if wanted.gone.is_some() { LOOK_FOR_DEATH } else { LONGEST_SLEEP };
-            let for_what = Wanted { messages: wanted.message, peers: wanted.peer_changes || wanted.gone.is_some() };
-            if let Some(ended) = self.sleep(for_what, deadline, most)? {
-                return Ok(ended);
-            }
+        let most = if wanted.gone.is_some() { LOOK_FOR_DEATH } else { LONGEST_SLEEP };
+        let for_what = Wanted { messages: wanted.message, peers: wanted.peer_changes || wanted.gone.is_some() };
+        rings::wait(self, |client| client.look_for(wanted), |client| client.sleep(for_what, deadline, most))
+    }
+
+    fn look_for(&mut self, wanted: &WaitFor) -> Result<Option<Wait>> {
+        if wanted.message && self.connection.is_ready()? {
+            return Ok(Some(Wait::Message));
         }
+        if wanted.peer_changes
+            && let Some(change) = self.peer_change()?
+        {
+            return Ok(Some(change));
+        }
+        if let Some(name) = &wanted.gone
+            && self.is_gone(name)?
+        {
+            return Ok(Some(Wait::PeerGone(name.clone())));
+        }
+        Ok(None)
     }
 
     /// Who came and went since the last time.

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::name::PeerName;
 use crate::protocol::Wanted;
-use crate::system::{Deadline, poll};
+use crate::system::{Deadline, poll, rings};
 
 /// How long a request is waited for unless something else was said.
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -95,16 +95,16 @@ pub(super) fn send<A: Asker, T: Serialize + ?Sized>(
 /// Waits for what comes next to a request.
 pub(super) fn next<A: Asker>(asker: &mut A, id: &RequestId, timeout: Option<Duration>) -> Result<Response> {
     let deadline = timeout.map_or(Deadline::NEVER, Deadline::after);
-    loop {
+    let look = |asker: &mut A| {
         if let Some(response) = asker.parts().1.take(id)? {
-            return Ok(response);
+            return Ok(Some(response));
         }
         asker.receive()?;
-        if let Some(response) = asker.parts().1.take(id)? {
-            return Ok(response);
-        }
+        asker.parts().1.take(id)
+    };
+    let sleep_for_it = |asker: &mut A| {
         if asker.parts().0.comes_at_once()? {
-            continue;
+            return Ok(None);
         }
         settle_hopeless(asker)?;
         // It may have been settled, and then there is nothing to sleep for.
@@ -115,7 +115,9 @@ pub(super) fn next<A: Asker>(asker: &mut A, id: &RequestId, timeout: Option<Dura
             let peer = asker.parts().1.peer_of(id).map(ToString::to_string).unwrap_or_default();
             return Err(error.about_peer(&peer));
         }
-    }
+        Ok(None)
+    };
+    rings::wait(asker, look, sleep_for_it)
 }
 
 /// Waits until nothing is awaited any more.

@@ -21,6 +21,7 @@ use crate::protocol::{
 use crate::stats::Stats;
 use crate::system::bell::Bell;
 use crate::system::doorbell::{Doorbell, Ringer};
+use crate::system::rings::{self, Rings};
 
 /// How often to look for room, which nothing tells of.
 const POLL_ROOM: Duration = Duration::from_millis(20);
@@ -81,25 +82,6 @@ pub(super) fn open(file: StateFile, options: OpenOptions) -> Result<Opened> {
 }
 
 impl JsonFileConnection {
-    /// Forgets the rings until now, before looking.
-    fn note_rings(&mut self) {
-        if let Some(bell) = &self.bell {
-            bell.clear();
-        }
-        if self.has_rung {
-            self.left_over.clear();
-            self.has_rung = false;
-        }
-    }
-
-    /// Keeps the descriptors readable while something is known to be there.
-    fn ring_if(&mut self, is_left: bool) {
-        if is_left && !self.has_rung {
-            self.left_over.ring();
-            self.has_rung = true;
-        }
-    }
-
     /// Whether a message waits.
     fn look(&mut self) -> Result<bool> {
         let now = self.listing.file.seen()?;
@@ -116,6 +98,31 @@ impl JsonFileConnection {
         let has_message = state.has_message(self.name.as_str());
         self.empty = (!has_message).then_some(seen);
         Ok(has_message)
+    }
+
+    /// Takes messages out of the mailbox; returns whether there may be more.
+    fn take(&mut self, most: usize, bytes: usize, inbox: &mut Inbox) -> Result<bool> {
+        if !self.look()? {
+            return Ok(false);
+        }
+        let wanted = most.saturating_sub(inbox.len());
+        let name = self.name.as_str();
+        let taken = self.listing.file.change(|state| state.take(name, wanted, bytes).map(Change::Some))?;
+        for text in &taken {
+            // Decoded after they were taken: the state was read under the lock, and holds up everybody.
+            match Message::from_json(text.as_bytes(), &self.limits) {
+                Ok(message) if message.to() == Some(&self.name) => match message.without_extra(PUT_BACK) {
+                    (message, Some(_)) => inbox.accept_again(message),
+                    (message, None) => inbox.accept(message),
+                },
+                Ok(message) => {
+                    let error = Error::new(ErrorKind::Corrupt, "the message is addressed to somebody else");
+                    self.set_aside(error.about_message(message.id().as_str()), text, inbox);
+                }
+                Err(error) => self.set_aside(error, text, inbox),
+            }
+        }
+        Ok(taken.len() >= wanted)
     }
 
     fn current_holder(&self) -> Holder {
@@ -151,6 +158,23 @@ fn append(
     Ok((if is_there { Receipt::Delivered } else { Receipt::Stored }, bell))
 }
 
+impl Rings for JsonFileConnection {
+    fn forget_rings(&mut self) {
+        if let Some(bell) = &self.bell {
+            bell.clear();
+        }
+        if std::mem::take(&mut self.has_rung) {
+            self.left_over.clear();
+        }
+    }
+
+    fn ring_on(&mut self) {
+        if !std::mem::replace(&mut self.has_rung, true) {
+            self.left_over.ring();
+        }
+    }
+}
+
 impl Connection for JsonFileConnection {
     fn deliver(&mut self, envelopes: &[Envelope<'_>], receipts: &mut Vec<Receipt>) -> Result<()> {
         let mut texts = Vec::with_capacity(envelopes.len());
@@ -166,7 +190,7 @@ impl Connection for JsonFileConnection {
             }
         }
         let porch = self.listing.porch();
-        let stored = self.listing.file.change(|state| {
+        let put = |state: &mut State| {
             let (mut done, mut bells, mut refused) = (Vec::new(), BTreeSet::new(), None);
             for (envelope, text) in envelopes.iter().zip(texts) {
                 match append(state, porch, envelope.to(), text) {
@@ -183,16 +207,18 @@ impl Connection for JsonFileConnection {
             let is_changed = !done.is_empty();
             let outcome = (done, bells, refused);
             Ok(if is_changed { Change::Some(outcome) } else { Change::None(outcome) })
-        });
-        let first = receipts.len();
-        let outcome = stored.and_then(|(done, bells, not_there)| {
-            receipts.extend(done);
-            // Store first, ring second.
+        };
+        let ring = |(_, bells, _): &(Vec<Receipt>, BTreeSet<OsString>, Option<Error>)| {
             if let Some(ringer) = &self.ringer {
-                for bell in &bells {
+                for bell in bells {
                     ringer.ring(bell);
                 }
             }
+        };
+        let stored = rings::store(|| self.listing.file.change(put), ring);
+        let first = receipts.len();
+        let outcome = stored.and_then(|(done, _, not_there)| {
+            receipts.extend(done);
             not_there.or(refused).map_or(Ok(()), Err)
         });
         outcome.map_err(|error| {
@@ -212,36 +238,11 @@ impl Connection for JsonFileConnection {
     }
 
     fn collect(&mut self, most: usize, bytes: usize, inbox: &mut Inbox) -> Result<()> {
-        self.note_rings();
-        if !self.look()? {
-            return Ok(());
-        }
-        let wanted = most.saturating_sub(inbox.len());
-        let name = self.name.as_str();
-        let taken = self.listing.file.change(|state| state.take(name, wanted, bytes).map(Change::Some))?;
-        for text in &taken {
-            // Decoded after they were taken: the state was read under the lock, and holds up everybody.
-            match Message::from_json(text.as_bytes(), &self.limits) {
-                Ok(message) if message.to() == Some(&self.name) => match message.without_extra(PUT_BACK) {
-                    (message, Some(_)) => inbox.accept_again(message),
-                    (message, None) => inbox.accept(message),
-                },
-                Ok(message) => {
-                    let error = Error::new(ErrorKind::Corrupt, "the message is addressed to somebody else");
-                    self.set_aside(error.about_message(message.id().as_str()), text, inbox);
-                }
-                Err(error) => self.set_aside(error, text, inbox),
-            }
-        }
-        self.ring_if(taken.len() >= wanted);
-        Ok(())
+        rings::look(self, |own| own.take(most, bytes, inbox), |is_left| *is_left).map(drop)
     }
 
     fn is_ready(&mut self) -> Result<bool> {
-        self.note_rings();
-        let is_ready = self.look()?;
-        self.ring_if(is_ready);
-        Ok(is_ready)
+        rings::look(self, Self::look, |is_ready| *is_ready)
     }
 
     fn is_pending(&mut self) -> Result<bool> {
@@ -263,7 +264,7 @@ impl Connection for JsonFileConnection {
             Ok(Change::Some(()))
         })?;
         self.empty = None;
-        self.ring_if(true);
+        self.ring_on();
         Ok(())
     }
 

@@ -21,6 +21,7 @@ use crate::serializer::Serializer;
 use crate::stats::Stats;
 use crate::system::bell::Bell;
 use crate::system::process::own_pid;
+use crate::system::rings::{self, Rings};
 
 /// How often to look for room, which nothing tells of.
 const POLL_ROOM: Duration = Duration::from_millis(20);
@@ -117,6 +118,34 @@ impl LocalMemoryConnection {
         }
     }
 
+    /// Takes messages out of the own mailbox; returns whether there are more.
+    fn take(&mut self, most: usize, bytes: usize, inbox: &mut Inbox) -> Result<bool> {
+        let (serializer, limits) = (Arc::clone(&self.serializer), self.limits.clone());
+        let mut taken = 0;
+        let (decoded, is_left) = self.with_mailbox(|mailbox| {
+            let mut decoded: Vec<(Result<Message>, bool)> = Vec::new();
+            while let Some(first) = mailbox.front()
+                && inbox.len() + decoded.len() < most
+                && (decoded.is_empty() || taken + first.payload.len() <= bytes)
+            {
+                taken += first.payload.len();
+                let text = serializer.decode(&first.payload, limits.decoded_bytes);
+                let message = text.and_then(|text| Message::from_json(&text, &limits));
+                decoded.push((message, first.was_put_back));
+                mailbox.pop_front();
+            }
+            (decoded, !mailbox.is_empty())
+        })?;
+        for (message, was_put_back) in decoded {
+            match message {
+                Ok(message) if was_put_back => inbox.accept_again(message),
+                Ok(message) => inbox.accept(message),
+                Err(error) => inbox.set_aside(Damaged::new(place(error))),
+            }
+        }
+        Ok(is_left)
+    }
+
     fn put(&self, peers: &mut Peers, envelope: &Envelope<'_>) -> Result<Receipt> {
         let payload = envelope.payload()?;
         if payload.len() > LARGEST {
@@ -131,9 +160,23 @@ impl LocalMemoryConnection {
             let detail = format!("the recipient has {most} unread messages, and that is the limit");
             return Err(Error::new(ErrorKind::WouldBlock, detail));
         }
-        entry.messages.push_back(Waiting { payload: payload.to_vec(), was_put_back: false });
-        entry.bell.ring();
+        let waiting = Waiting { payload: payload.to_vec(), was_put_back: false };
+        let store = || {
+            entry.messages.push_back(waiting);
+            Ok::<_, Error>(())
+        };
+        rings::store(store, |()| entry.bell.ring())?;
         Ok(if matches!(entry.holder, Holder::Connection(_)) { Receipt::Delivered } else { Receipt::Stored })
+    }
+}
+
+impl Rings for LocalMemoryConnection {
+    fn forget_rings(&mut self) {
+        self.bell.clear();
+    }
+
+    fn ring_on(&mut self) {
+        self.bell.ring();
     }
 }
 
@@ -157,43 +200,11 @@ impl Connection for LocalMemoryConnection {
     }
 
     fn collect(&mut self, most: usize, bytes: usize, inbox: &mut Inbox) -> Result<()> {
-        // Before looking: what comes after it rings again.
-        self.bell.clear();
-        let (serializer, limits) = (Arc::clone(&self.serializer), self.limits.clone());
-        let mut taken = 0;
-        let decoded = self.with_mailbox(|mailbox| {
-            let mut decoded: Vec<(Result<Message>, bool)> = Vec::new();
-            while let Some(first) = mailbox.front()
-                && inbox.len() + decoded.len() < most
-                && (decoded.is_empty() || taken + first.payload.len() <= bytes)
-            {
-                taken += first.payload.len();
-                let text = serializer.decode(&first.payload, limits.decoded_bytes);
-                let message = text.and_then(|text| Message::from_json(&text, &limits));
-                decoded.push((message, first.was_put_back));
-                mailbox.pop_front();
-            }
-            decoded
-        })?;
-        for (message, was_put_back) in decoded {
-            match message {
-                Ok(message) if was_put_back => inbox.accept_again(message),
-                Ok(message) => inbox.accept(message),
-                Err(error) => inbox.set_aside(Damaged::new(place(error))),
-            }
-        }
-        // What is left over must end the next wait.
-        self.is_ready().map(drop)
+        rings::look(self, |own| own.take(most, bytes, inbox), |is_left| *is_left).map(drop)
     }
 
     fn is_ready(&mut self) -> Result<bool> {
-        // Before looking: what comes after it rings again.
-        self.bell.clear();
-        let is_ready = self.with_mailbox(|mailbox| !mailbox.is_empty())?;
-        if is_ready {
-            self.bell.ring();
-        }
-        Ok(is_ready)
+        rings::look(self, |own| own.with_mailbox(|mailbox| !mailbox.is_empty()), |is_ready| *is_ready)
     }
 
     fn is_pending(&mut self) -> Result<bool> {

@@ -21,6 +21,7 @@ use crate::serializer::Serializer;
 use crate::stats::Stats;
 use crate::system::files;
 use crate::system::lock::LifeLock;
+use crate::system::rings::{self, Rings};
 use crate::system::watch::{Interest, Watch};
 use crate::system::{Deadline, poll};
 
@@ -118,31 +119,14 @@ impl MessageFilesConnection {
         self.store.failed(&self.disk, detail, error).about_peer(self.name.as_str())
     }
 
-    /// Takes note of what the kernel tells. To be asked before looking: what comes after the question is told again.
-    fn note_changes(&mut self) {
-        self.has_rung = false;
-        self.is_dirty |= match &self.watch {
-            Some(watch) => watch.take_changed() || self.looked.elapsed() >= LOOK_ALL_THE_SAME,
-            None => true,
-        };
-    }
-
     fn has_looked(&mut self) {
         self.is_dirty = false;
         self.looked = Instant::now();
     }
 
-    /// Keeps the descriptor readable while something is known to be there.
-    fn ring_if(&mut self, is_ready: bool) {
-        if let Some(watch) = self.watch.as_ref().filter(|_| is_ready && !self.has_rung) {
-            watch.ring();
-            self.has_rung = true;
-        }
-    }
-
     /// Looks at the directory if it may hold something new.
     fn look(&mut self, inbox: &mut Inbox) -> Result<()> {
-        self.note_changes();
+        self.forget_rings();
         if !self.is_dirty && !self.mailbox.has_known() {
             return Ok(());
         }
@@ -217,6 +201,24 @@ impl MessageFilesConnection {
     }
 }
 
+impl Rings for MessageFilesConnection {
+    /// Takes note of what the kernel tells, too.
+    fn forget_rings(&mut self) {
+        self.has_rung = false;
+        self.is_dirty |= match &self.watch {
+            Some(watch) => watch.take_changed() || self.looked.elapsed() >= LOOK_ALL_THE_SAME,
+            None => true,
+        };
+    }
+
+    fn ring_on(&mut self) {
+        if let Some(watch) = self.watch.as_ref().filter(|_| !self.has_rung) {
+            watch.ring();
+            self.has_rung = true;
+        }
+    }
+}
+
 impl Connection for MessageFilesConnection {
     fn deliver(&mut self, envelopes: &[Envelope<'_>], receipts: &mut Vec<Receipt>) -> Result<()> {
         for envelope in envelopes {
@@ -240,24 +242,26 @@ impl Connection for MessageFilesConnection {
             self.look(inbox)?;
         }
         let taken = self.mailbox.take(most, bytes, &*self.serializer, inbox);
-        let is_left = self.mailbox.has_known();
-        self.ring_if(is_left);
+        if self.mailbox.has_known() {
+            self.ring_on();
+        }
         taken.map_err(|error| self.failed("a message cannot be taken from the mailbox", error))
     }
 
     fn is_ready(&mut self) -> Result<bool> {
-        self.note_changes();
-        let mut is_ready = self.mailbox.has_known();
-        if !is_ready && self.is_dirty {
-            let ready = self.mailbox.any_ready();
-            is_ready = ready.map_err(|error| self.failed("the mailbox cannot be read", error))?
-                || self.store.has_resume(&self.disk)?;
-            if !is_ready {
-                self.has_looked();
+        let look = |own: &mut Self| {
+            let mut is_ready = own.mailbox.has_known();
+            if !is_ready && own.is_dirty {
+                let ready = own.mailbox.any_ready();
+                is_ready = ready.map_err(|error| own.failed("the mailbox cannot be read", error))?
+                    || own.store.has_resume(&own.disk)?;
+                if !is_ready {
+                    own.has_looked();
+                }
             }
-        }
-        self.ring_if(is_ready);
-        Ok(is_ready)
+            Ok(is_ready)
+        };
+        rings::look(self, look, |is_ready| *is_ready)
     }
 
     fn is_pending(&mut self) -> Result<bool> {
@@ -283,7 +287,7 @@ impl Connection for MessageFilesConnection {
         self.store.append_resume(&self.disk, &payloads)?;
         self.is_dirty = true;
         self.may_have_resumed = true;
-        self.ring_if(true);
+        self.ring_on();
         Ok(())
     }
 

@@ -20,6 +20,7 @@ use crate::protocol::{
 use crate::stats::Stats;
 use crate::system::bell::Bell;
 use crate::system::doorbell::Doorbell;
+use crate::system::rings::{self, Rings};
 
 /// How often to look for room, which nothing tells of.
 const POLL_ROOM: Duration = Duration::from_millis(20);
@@ -92,26 +93,6 @@ impl SqlConnection {
         &self.held.name
     }
 
-    /// Forgets the rings until now, before looking.
-    fn note_rings(&mut self) {
-        if let Some(bell) = &self.bell {
-            bell.clear();
-        }
-        if self.has_rung {
-            self.left_over.clear();
-            self.has_rung = false;
-        }
-        self.listing.store.driver.take_notice();
-    }
-
-    /// Keeps the descriptors readable while something is known to be there.
-    fn ring_if(&mut self, is_left: bool) {
-        if is_left && !self.has_rung {
-            self.left_over.ring();
-            self.has_rung = true;
-        }
-    }
-
     /// Forgets, from time to time, which ids were taken long ago: their senders know by now, or never will.
     fn forget_taken(&mut self) {
         if self.listing.store.schema.taken && self.forgot.elapsed() >= FORGET_EVERY {
@@ -139,6 +120,24 @@ impl SqlConnection {
     }
 }
 
+impl Rings for SqlConnection {
+    fn forget_rings(&mut self) {
+        if let Some(bell) = &self.bell {
+            bell.clear();
+        }
+        if std::mem::take(&mut self.has_rung) {
+            self.left_over.clear();
+        }
+        self.listing.store.driver.take_notice();
+    }
+
+    fn ring_on(&mut self) {
+        if !std::mem::replace(&mut self.has_rung, true) {
+            self.left_over.ring();
+        }
+    }
+}
+
 impl Connection for SqlConnection {
     fn deliver(&mut self, envelopes: &[Envelope<'_>], receipts: &mut Vec<Receipt>) -> Result<()> {
         self.outgoing.deliver(&mut self.listing.store, envelopes, receipts)
@@ -153,31 +152,22 @@ impl Connection for SqlConnection {
     }
 
     fn collect(&mut self, most: usize, bytes: usize, inbox: &mut Inbox) -> Result<()> {
-        self.note_rings();
-        // Looking takes no lock, so whoever finds nothing is in nobody's way.
-        if self.in_doubt.is_none() && !self.look()? {
-            return Ok(());
-        }
-        let wanted = most.saturating_sub(inbox.len());
-        let is_left = mailbox::take(
-            &mut self.listing.store,
-            &self.held.name,
-            wanted,
-            bytes,
-            &self.limits,
-            inbox,
-            &mut self.in_doubt,
-        )?;
-        self.ring_if(is_left);
-        self.forget_taken();
-        Ok(())
+        let take = |own: &mut Self| {
+            // Looking takes no lock, so whoever finds nothing is in nobody's way.
+            if own.in_doubt.is_none() && !own.look()? {
+                return Ok(false);
+            }
+            let wanted = most.saturating_sub(inbox.len());
+            let (store, name) = (&mut own.listing.store, &own.held.name);
+            let is_left = mailbox::take(store, name, wanted, bytes, &own.limits, inbox, &mut own.in_doubt)?;
+            own.forget_taken();
+            Ok(is_left)
+        };
+        rings::look(self, take, |is_left| *is_left).map(drop)
     }
 
     fn is_ready(&mut self) -> Result<bool> {
-        self.note_rings();
-        let is_ready = self.look()?;
-        self.ring_if(is_ready);
-        Ok(is_ready)
+        rings::look(self, Self::look, |is_ready| *is_ready)
     }
 
     fn is_pending(&mut self) -> Result<bool> {
@@ -189,7 +179,7 @@ impl Connection for SqlConnection {
             return Ok(());
         }
         mailbox::put_back(&mut self.listing.store, &self.held.name, messages, &self.limits)?;
-        self.ring_if(true);
+        self.ring_on();
         Ok(())
     }
 
