@@ -220,7 +220,12 @@ fn without_a_ring(context: &Context<'_>) {
     let own = rustix::thread::gettid();
     std::thread::scope(|scope| {
         scope.spawn(move || {
-            eventually("the reader to sleep", || is_asleep(own));
+            // For long enough that it is no look at the store that it waits for.
+            let mut looks_asleep = 0;
+            eventually("the reader to sleep", || {
+                looks_asleep = if is_asleep(own) { looks_asleep + 1 } else { 0 };
+                looks_asleep >= 20
+            });
             sender.send("reader", "unheard").unwrap();
         });
         let begun = Instant::now();
