@@ -17,6 +17,11 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     let own = std::env::current_exe().map_err(|error| format!("this program cannot be found: {error}"))?;
     let target = own.parent().and_then(Path::parent).ok_or("this program is in no target directory")?;
     let programs = target.join("release");
+    if let Some((_, rest)) = arguments.split_first().filter(|(first, _)| *first == "--waiting") {
+        let ended = Command::new(programs.join("xtask")).arg("waiting").args(rest).status();
+        let ended = ended.map_err(|error| format!("the program for it cannot be run: {error}"))?;
+        return if ended.success() { Ok(()) } else { Err(format!("{ended}")) };
+    }
     let mut bench = Command::new(programs.join("ipcm"));
     bench.arg("bench").arg("--floor").arg(programs.join("xtask"));
     let chosen = |argument: &String| argument == "--all" || argument.starts_with("-p") || argument.starts_with("--pr");

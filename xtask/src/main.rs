@@ -6,8 +6,14 @@ mod bench;
 mod contract;
 mod examples;
 mod floor;
+mod fuzz;
+mod rows;
 mod stress;
 mod tidy;
+mod torture;
+mod type_examples;
+#[cfg(feature = "databases")]
+mod waiting;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,8 +26,17 @@ const CHORES: &[Chore] = &[
     ("formats-reviewed", "note in docs/formats.md that it fits the code that reads and writes", tidy::note_formats),
     ("contract", "write docs/contract.md anew from the conformance clauses", contract::write),
     ("examples", "run every example and compare what it prints with what its first lines say", examples::run),
+    ("fuzz", "go on with each fuzz target for `--minutes M`; what fails is put into the corpus", fuzz::run),
     ("stress", "run conformance clauses many times, or with many messages; stops at the first failure", stress::run),
-    ("bench", "run `ipcm bench` beside the same bytes over the bare transports; takes its options", bench::run),
+    ("rows", "the table of faults: what proves each row over each protocol, run now, and its counts", rows::run),
+    ("torture", "injure real processes as a seed says, and account for every acknowledged message", torture::run),
+    (
+        "bench",
+        "run `ipcm bench` beside the same bytes over the bare transports; takes its options, or `--waiting`",
+        bench::run,
+    ),
+    #[cfg(feature = "databases")]
+    ("waiting", "what `bench --waiting` runs once it is built for speed", waiting::run),
     ("floor-worker", "move bytes over the transport under a protocol, as `ipcm bench` orders", floor::work),
 ];
 

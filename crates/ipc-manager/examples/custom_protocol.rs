@@ -24,10 +24,10 @@ use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
 use ipc_manager::{
-    Capabilities, Client, Connection, Connections, CreateOptions, Credentials, Damaged, Directory, Durability,
-    Envelope, Error, ErrorKind, Hold, Inbox, Leave, Limits, Message, Mode, NotViable, OpenOptions, Opened, PeerName,
-    Protocol, ProtocolName, Receipt, Registry, Result, Route, Serializer, Spawn, Stats, Stored, WaitMechanism, Wake,
-    Wanted,
+    Capabilities, Cleaning, Client, Connection, Connections, CreateOptions, Credentials, Damaged, Deliveries,
+    Directory, Durability, Envelope, Error, ErrorKind, Hold, Inbox, Leave, Limits, Message, Mode, NotViable,
+    OpenOptions, Opened, PeerName, Protocol, ProtocolName, Receipt, Registry, Result, Route, Serializer, Spawn, Stats,
+    Stored, WaitMechanism, Wake, Wanted,
 };
 use serde_json::json;
 use store::{Entry, Letter, Listing, Store};
@@ -50,6 +50,7 @@ impl Protocol for Mailbox {
             largest_payload: None,
             most_unread: None,
             queues: false,
+            acknowledges: false,
             connections: false,
             durability: Durability::Kernel,
             credentials: false,
@@ -99,6 +100,10 @@ impl Protocol for Mailbox {
         let store = Store::at(route);
         store.locked(|_| Ok(()))?;
         Ok(Box::new(Listing { store, own: None }))
+    }
+
+    fn clean(&self, _cleaning: &mut Cleaning) {
+        // Owners leave no record, so what a killed one left cannot be told from what is in use: it all stays.
     }
 
     fn destroy(&self, route: &Route, _credentials: &Credentials) -> Result<()> {
@@ -267,6 +272,10 @@ impl Connection for MailboxConnection {
     }
 
     fn connections(&mut self) -> Option<&mut dyn Connections> {
+        None
+    }
+
+    fn deliveries(&mut self) -> Option<&mut dyn Deliveries> {
         None
     }
 

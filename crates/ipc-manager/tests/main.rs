@@ -8,9 +8,12 @@ mod acts;
 mod connection_unix;
 mod databases;
 mod defects;
+mod delivery;
 mod faults;
 mod file_bus;
+mod file_stores;
 mod foreign;
+mod fuzz;
 mod mended;
 mod message_files;
 mod pipes;
@@ -19,6 +22,8 @@ mod services;
 mod sockets;
 mod stages;
 mod store_vectors;
+mod tls;
+mod upkeep;
 mod vectors;
 mod warnings;
 
@@ -61,22 +66,28 @@ fn main() -> ExitCode {
         .tests(stages::tests())
         .tests(store_vectors::tests())
         .tests(databases::tests())
+        .tests(file_stores::tests())
+        .tests(tls::tests())
         .tests(pipes::tests())
         .tests(sockets::tests())
         .tests(message_files::tests())
         .tests(connection_unix::tests())
         .tests(foreign::tests())
+        .tests(delivery::tests())
+        .tests(fuzz::tests())
         .tests(warnings::tests())
         .tests(acts::tests())
+        .tests(upkeep::tests())
         .tests(faults::tests())
         .tests(defects::tests())
         .tests(mended::tests());
-    services::add_to(mended::add_to(acts::add_to(suite))).main()
+    services::add_to(mended::add_to(acts::add_to(upkeep::add_to(suite)))).main()
 }
 
 /// A file beside this one that no `mod` line names would never run.
 fn no_file_of_tests_was_forgotten(_: &Sandbox) {
-    for dir in ["", "connection_unix", "defects", "faults", "mended", "pipes", "sockets", "services"] {
+    for dir in ["", "connection_unix", "defects", "faults", "fuzz", "mended", "pipes", "sockets", "services", "upkeep"]
+    {
         let parent = if dir.is_empty() { "main.rs".into() } else { format!("{dir}/mod.rs") };
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
         let parent = std::fs::read_to_string(tests.join(parent)).unwrap();

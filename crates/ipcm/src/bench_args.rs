@@ -33,6 +33,9 @@ pub(crate) struct BenchArgs {
     /// Messages a round [default: as many as go in about a tenth of a second]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) messages: Option<u64>,
+    /// Messages that `send_all` is given at once
+    #[arg(long, value_name = "COUNT", default_value = "64", value_parser = clap::value_parser!(u16).range(2..))]
+    pub(crate) batch: u16,
     /// Rounds of each kind; the median counts
     #[arg(long, value_name = "COUNT", default_value = "7", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) rounds: u16,

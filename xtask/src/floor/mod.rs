@@ -3,9 +3,19 @@
 //! orders of `ipcm bench-worker`.
 
 mod clock;
+#[cfg(feature = "databases")]
+mod database;
 mod datagram;
 mod file;
+#[cfg(feature = "databases")]
+mod mysql;
 mod pipe;
+#[cfg(feature = "databases")]
+mod postgresql;
+#[cfg(feature = "databases")]
+mod server;
+#[cfg(feature = "databases")]
+mod sqlite;
 mod stream;
 
 use std::io::{self, BufRead, Write};
@@ -54,10 +64,13 @@ fn serve(protocol: &str, directory: &Path, name: &str) -> io::Result<()> {
         "UnixSocket" => ("to a datagram socket", Box::new(datagram::Datagrams::new(directory, name)?)),
         "ConnectionUnix" => ("to a stream socket", Box::new(stream::Streams::new(directory, name)?)),
         "MessageFiles" => ("to a file made, renamed, read and removed", Box::new(file::Files::new(directory, name)?)),
-        _ => {
-            println!("none");
-            return Ok(());
-        }
+        _ => match database(protocol, directory, name)? {
+            Some(database) => database,
+            None => {
+                println!("none");
+                return Ok(());
+            }
+        },
     };
     println!("ready {what}");
     for order in io::stdin().lock().lines() {
@@ -67,6 +80,27 @@ fn serve(protocol: &str, directory: &Path, name: &str) -> io::Result<()> {
         stdout.flush()?;
     }
     Ok(())
+}
+
+/// The bare driver of a database, if the protocol has one.
+#[cfg(feature = "databases")]
+fn database(protocol: &str, directory: &Path, name: &str) -> io::Result<Option<(&'static str, Box<dyn Transport>)>> {
+    use database::Rows;
+    use ipc_manager_servers::Engine;
+    const WHAT: &str = "to the bare driver inserting and deleting";
+    let transport: Box<dyn Transport> = match protocol {
+        "SQLite" => Box::new(Rows::new(sqlite::Sqlite::new(directory, name)?)),
+        "PostgreSQL" => Box::new(Rows::new(postgresql::Postgresql::new(directory, name)?)),
+        "MariaDB" => Box::new(Rows::new(mysql::Mysql::new(Engine::MariaDb, directory, name)?)),
+        "MySQL" => Box::new(Rows::new(mysql::Mysql::new(Engine::MySql, directory, name)?)),
+        _ => return Ok(None),
+    };
+    Ok(Some((WHAT, transport)))
+}
+
+#[cfg(not(feature = "databases"))]
+fn database(_: &str, _: &Path, _: &str) -> io::Result<Option<(&'static str, Box<dyn Transport>)>> {
+    Ok(None)
 }
 
 fn obey(transport: &mut dyn Transport, order: &str) -> io::Result<String> {

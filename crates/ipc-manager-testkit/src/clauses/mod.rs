@@ -4,6 +4,9 @@
 mod bus;
 mod connections;
 mod crash;
+mod delivery;
+mod delivery_after_death;
+mod delivery_leaving;
 mod full;
 mod kernel;
 mod leave;
@@ -21,7 +24,9 @@ mod service_gone;
 mod service_loop;
 mod size;
 mod stats;
+mod steps;
 mod suspend;
+mod torture;
 mod wait;
 
 use crate::Clause;
@@ -44,10 +49,14 @@ pub fn all() -> Vec<&'static Clause> {
         full::CLAUSES,
         outbox::CLAUSES,
         requeue::CLAUSES,
+        delivery::CLAUSES,
+        delivery_leaving::CLAUSES,
+        delivery_after_death::CLAUSES,
         stats::CLAUSES,
         leave::CLAUSES,
         suspend::CLAUSES,
         crash::CLAUSES,
+        steps::CLAUSES,
         kernel::CLAUSES,
         connections::CLAUSES,
         load::CLAUSES,
@@ -56,6 +65,7 @@ pub fn all() -> Vec<&'static Clause> {
         service_asked::CLAUSES,
         service_loop::CLAUSES,
         service_gone::CLAUSES,
+        torture::CLAUSES,
     ];
     themes.into_iter().flatten().collect()
 }

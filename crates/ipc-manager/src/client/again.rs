@@ -9,7 +9,7 @@ use crate::error::Result;
 
 /// A wait that was shorter makes the next one begin with looking again and again, for so long at most.
 const SHORT_WAIT: Duration = Duration::from_micros(50);
-const LOOK_AGAIN: Duration = Duration::from_micros(20);
+const LOOK_AGAIN: Duration = Duration::from_micros(50);
 
 /// Whether the waits of a client are short.
 #[derive(Debug, Default)]

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Joining a bus.
 
+use std::time::Duration;
+
 use super::Client;
 use super::again::ShortWaits;
 use super::local::Registered;
@@ -12,6 +14,9 @@ use crate::name::PeerName;
 use crate::protocol::{Capabilities, Credentials, Durability, Inbox, Mode, OpenOptions, Opened, Protocol, Registry};
 use crate::stats::Stats;
 use crate::system::process::own_pid;
+
+/// How long a send waits for a store that is away, unless said otherwise.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Joins a bus under a name that is free, or whose holder is dead: then with an empty mailbox.
 ///
@@ -56,8 +61,10 @@ pub struct ClientBuilder {
     limits: Limits,
     durability: Option<Durability>,
     listen: bool,
+    hold: Option<Duration>,
     user: Option<String>,
     password: Option<String>,
+    patience: Duration,
 }
 
 impl std::fmt::Debug for ClientBuilder {
@@ -76,8 +83,10 @@ impl ClientBuilder {
             limits: Limits::DEFAULT,
             durability: None,
             listen: true,
+            hold: None,
             user: None,
             password: None,
+            patience: PATIENCE,
         }
     }
 
@@ -124,6 +133,29 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets for how long a [delivery](crate::Delivery) may be held without being acknowledged or
+    /// [extended](crate::Delivery::extend); then it can be received again. Without it: as long as the client lives.
+    ///
+    /// ```
+    /// use ipc_manager::{Client, ErrorKind, Spawn};
+    /// use std::time::Duration;
+    /// let bus = Spawn::builder().protocol("MessageFiles").spawn()?;
+    /// let mut worker = Client::builder("worker", bus.info()).hold(Duration::from_millis(5)).connect()?;
+    /// bus.connect("boss")?.send("worker", "a job")?;
+    /// let forgotten = worker.receive()?;
+    /// let again = worker.receive()?;
+    /// assert_eq!((again.attempts(), again.message()), (2, forgotten.message()));
+    /// again.extend(Duration::from_secs(60))?;
+    /// assert_eq!(forgotten.acknowledge(&mut worker).unwrap_err().kind(), ErrorKind::Timeout);
+    /// again.acknowledge(&mut worker)?;
+    /// # Ok::<(), ipc_manager::Error>(())
+    /// ```
+    #[must_use]
+    pub fn hold(mut self, hold: Duration) -> Self {
+        self.hold = Some(hold);
+        self
+    }
+
     /// Sets the user to be on the server that the bus is on, instead of what the registry says.
     #[must_use]
     pub fn user(mut self, user: &str) -> Self {
@@ -135,6 +167,14 @@ impl ClientBuilder {
     #[must_use]
     pub fn password(mut self, password: &str) -> Self {
         self.password = Some(password.to_owned());
+        self
+    }
+
+    /// Sets how long a send that has no deadline of its own waits for a store that is away, as a server that restarts;
+    /// 30 seconds unless said otherwise.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -230,11 +270,15 @@ impl ClientBuilder {
             discarded,
             is_connected: true,
             is_blocking: true,
+            patience: self.patience,
             outbox: Outbox::default(),
             unsent: Vec::new(),
             receipts: Vec::new(),
+            room: Vec::new(),
             last_to: std::cell::RefCell::default(),
             inbox: Inbox::default(),
+            desk: None,
+            hold: self.hold,
             short_waits: ShortWaits::default(),
             seen: None,
             keeps_watching: false,
@@ -269,6 +313,7 @@ fn check(limits: &Limits) -> Result<()> {
         ("batch_messages", batch_messages),
         ("batch_bytes", batch_bytes),
         ("unread_messages", limits.unread_messages.unwrap_or(usize::MAX)),
+        ("delivery_attempts", usize::try_from(limits.delivery_attempts).unwrap_or(usize::MAX)),
     ];
     match named.into_iter().find(|(_, limit)| *limit == 0) {
         Some((name, _)) => Err(Error::new(ErrorKind::Usage, format!("the limit `{name}` cannot be 0"))),

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Getting messages out, written once for all protocols: in order, waiting for room or holding back what has none.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::Client;
 use super::outbox::Parcel;
+use super::{Away, Client};
 use crate::error::{Error, ErrorKind, Result, Stored};
 use crate::message::Message;
 use crate::name::PeerName;
@@ -18,8 +18,13 @@ const ROOM_PAUSES: (Duration, Duration) = (Duration::from_micros(200), Duration:
 const TRY_ALL_THE_SAME: Duration = Duration::from_secs(1);
 /// After so many attempts in vain the word of descriptors is no longer taken for room: others may be faster each time.
 const TRUSTED_ATTEMPTS: u32 = 8;
+/// For so long attempts in vain only let others run in between: a reader that is at it makes room sooner than the kernel
+/// could wake us, and all of it at once.
+const QUICK_ATTEMPTS: Duration = Duration::from_micros(50);
 /// Most messages of a backlog that are handed to the protocol at once.
 const DRAIN_BATCH: usize = 256;
+/// Most bytes of room that are kept from one message for the next.
+const MOST_ROOM: usize = 16 << 10;
 /// Most errors of messages that were held back that are kept for whoever asks.
 const MOST_UNSENT: usize = 10_000;
 
@@ -98,6 +103,13 @@ impl Client {
             }
         };
         let stored = self.attempt(messages, payloads, Some(deadline), receipts);
+        if stored.is_ok()
+            && let [payload] = payloads
+            && let Some(payload) = payload.take()
+            && payload.capacity() <= MOST_ROOM
+        {
+            self.room = payload;
+        }
         if let Err(error) = &stored
             && error.kind() == ErrorKind::Timeout
             && error.stored() == Some(Stored::Maybe)
@@ -252,11 +264,12 @@ impl Client {
         deadline: Option<Deadline>,
         receipts: &mut Vec<Receipt>,
     ) -> Result<()> {
-        let Self { connection, serializer, limits, .. } = self;
+        let Self { connection, serializer, limits, room, patience, .. } = self;
         if let ([message], [payload]) = (messages, &mut *payloads) {
             // The usual case, without a list.
-            let envelope = [Envelope::encoded(message, &**serializer, limits, payload.take())?];
-            let delivered = deliver_all(&mut **connection, &envelope, deadline, receipts);
+            let envelope = Envelope::encoded(message, &**serializer, limits, payload.take())?;
+            let envelope = [envelope.with_room(std::mem::take(room))];
+            let delivered = deliver_all(&mut **connection, &envelope, deadline, *patience, receipts);
             let [envelope] = envelope;
             *payload = envelope.into_payload();
             return delivered;
@@ -265,7 +278,7 @@ impl Client {
         for (message, payload) in messages.iter().zip(payloads.iter_mut()) {
             envelopes.push(Envelope::encoded(message, &**serializer, limits, payload.take())?);
         }
-        let delivered = deliver_all(&mut **connection, &envelopes, deadline, receipts);
+        let delivered = deliver_all(&mut **connection, &envelopes, deadline, *patience, receipts);
         for (payload, envelope) in payloads.iter_mut().zip(envelopes) {
             *payload = envelope.into_payload();
         }
@@ -277,33 +290,54 @@ impl Client {
     }
 }
 
-/// Delivers, again and again while there is no room and time is left.
+/// Delivers, again and again while there is no room, or the store is away, and time is left. What may have been stored
+/// before the store went away is delivered again under its id.
 fn deliver_all(
     connection: &mut dyn Connection,
     envelopes: &[Envelope<'_>],
     deadline: Option<Deadline>,
+    patience: Duration,
     receipts: &mut Vec<Receipt>,
 ) -> Result<()> {
     let begun = receipts.len();
     let mut pauses = Pauses::new();
+    let (mut away, mut is_in_doubt) = (None, false);
     loop {
         let done = receipts.len() - begun;
-        match (connection.deliver(&envelopes[done..], receipts), deadline) {
-            (Err(error), Some(deadline)) if error.kind() == ErrorKind::WouldBlock => {
-                if deadline.has_passed() {
-                    return Err(error.with_kind(ErrorKind::Timeout));
-                }
-                pauses.attempted(receipts.len() - begun > done);
-                let to = envelopes[receipts.len() - begun].to();
-                wait_for_room(connection, to, deadline, &mut pauses)?;
-            }
-            (delivered, _) => return delivered,
+        let error = match connection.deliver(&envelopes[done..], receipts) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let Some(deadline) = deadline else { return Err(error) };
+        let is_moving = receipts.len() - begun > done;
+        if is_moving {
+            (away, is_in_doubt) = (None, false);
         }
+        is_in_doubt |= error.is_away() && error.stored() == Some(Stored::Maybe);
+        let error = if is_in_doubt { error.with_stored(Stored::Maybe) } else { error };
+        if error.is_away() {
+            let (attempts, until) = away.get_or_insert_with(|| (Away::new(), deadline.or_after(patience)));
+            attempts.ride_out(error, *until)?;
+            continue;
+        }
+        if error.kind() != ErrorKind::WouldBlock {
+            return Err(error);
+        }
+        if deadline.has_passed() {
+            return Err(error.with_kind(ErrorKind::Timeout));
+        }
+        pauses.attempted(is_moving);
+        let to = envelopes[receipts.len() - begun].to();
+        wait_for_room(connection, to, deadline, &mut pauses)?;
     }
 }
 
 /// Sleeps until a recipient may have room: told by descriptors where there are any.
 fn wait_for_room(connection: &dyn Connection, to: &PeerName, deadline: Deadline, pauses: &mut Pauses) -> Result<()> {
+    if pauses.is_short() {
+        std::thread::yield_now();
+        return Ok(());
+    }
     let room = connection.room(to);
     let slept = if room.descriptors.is_empty() || pauses.in_vain > TRUSTED_ATTEMPTS {
         poll::either(&[], &[], deadline.left(pauses.growing.next()))
@@ -316,19 +350,25 @@ fn wait_for_room(connection: &dyn Connection, to: &PeerName, deadline: Deadline,
 /// How long to wait between attempts, as they go.
 struct Pauses {
     growing: Backoff,
+    begun: Option<Instant>,
     in_vain: u32,
 }
 
 impl Pauses {
     fn new() -> Self {
-        Self { growing: Backoff::new(ROOM_PAUSES.0, ROOM_PAUSES.1), in_vain: 0 }
+        Self { growing: Backoff::new(ROOM_PAUSES.0, ROOM_PAUSES.1), begun: None, in_vain: 0 }
     }
 
     fn attempted(&mut self, is_moving: bool) {
         if is_moving {
             *self = Self::new();
-        } else {
-            self.in_vain += 1;
         }
+    }
+
+    /// Whether it is too early to sleep. Counts the attempts from then on.
+    fn is_short(&mut self) -> bool {
+        let is_short = self.begun.get_or_insert_with(Instant::now).elapsed() < QUICK_ATTEMPTS;
+        self.in_vain += u32::from(!is_short);
+        is_short
     }
 }

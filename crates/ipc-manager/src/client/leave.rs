@@ -3,8 +3,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::Client;
 use super::gone::Gone;
+use super::{Away, Client};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::protocol::{Inbox, Leave};
@@ -51,6 +51,9 @@ impl Suspend {
     }
 }
 
+/// How often a mailbox may refuse to be read by who leaves, before it is left as it is.
+const MOST_REFUSALS: usize = 3;
+
 impl Client {
     /// Leaves the bus and keeps the name with its mailbox: messages may still be sent to it, and
     /// [`reconnect`](crate::reconnect) continues it.
@@ -65,6 +68,7 @@ impl Client {
             return Err(error.during("suspend").in_protocol(&self.info.protocol().short()));
         }
         self.drain_or_give_up(Deadline::after(DRAIN_DEADLINE));
+        self.put_back_all();
         let stats = self.registered.stats_to_store();
         let closed = self.connection.close(Leave::Suspend { until: suspend.until }, &stats);
         closed.map_err(|error| error.during("suspend"))?;
@@ -72,7 +76,8 @@ impl Client {
         Ok(())
     }
 
-    /// Leaves the bus for good. A second time is fine and does nothing.
+    /// Leaves the bus for good. A second time is fine and does nothing. Deliveries that are in hand and messages that are
+    /// [dead](Client::dead) count as waiting.
     ///
     /// # Errors
     /// [`UnreadMessages`](ErrorKind::UnreadMessages) if messages were waiting: they are handed back in
@@ -133,12 +138,13 @@ impl Client {
             checked => checked?,
         }
         let unsent = self.drain_or_give_up(Deadline::after(drain));
-        match self.connection.unlist() {
+        let deadline = Deadline::after(DRAIN_DEADLINE);
+        match riding_out(deadline, || self.connection.unlist()) {
             // Nothing has happened yet, so it can be tried again.
             Err(error) if error.kind() != ErrorKind::NoSuchBus => return Err(error),
             _ => {}
         }
-        let left = self.drain_and_close(unread);
+        let left = self.drain_and_close(unread, deadline);
         self.has_left();
         match left {
             // Who leaves a bus that is gone has left.
@@ -147,20 +153,24 @@ impl Client {
         }
     }
 
-    fn drain_and_close(&mut self, unread: &mut dyn FnMut(&mut Self, Vec<Message>)) -> Result<()> {
+    fn drain_and_close(&mut self, unread: &mut dyn FnMut(&mut Self, Vec<Message>), deadline: Deadline) -> Result<()> {
+        self.give_up_deliveries(deadline);
+        let (most, mut refusals) = (self.limits.batch_messages, 0);
         loop {
-            let messages = self.take("disconnect", self.limits.batch_messages)?;
-            if messages.is_empty() {
-                break;
+            match riding_out(deadline, || self.take("disconnect", most)) {
+                Ok(messages) if messages.is_empty() => break,
+                Ok(messages) => self.hand_over(messages, unread),
+                // The name is given up already, so what is not handed over now is lost.
+                Err(error) if error.kind() != ErrorKind::NoSuchBus && refusals < MOST_REFUSALS => refusals += 1,
+                Err(error) => return Err(error),
             }
-            self.hand_over(messages, unread);
         }
         let mut late = Inbox::default();
-        let sealed = self.connection.seal(&mut late);
+        let sealed = riding_out(deadline, || self.connection.seal(&mut late));
         let messages = self.accept(&mut late);
         self.hand_over(messages, unread);
         let stats = self.registered.stats_to_store();
-        let closed = self.connection.close(Leave::Disconnect, &stats);
+        let closed = riding_out(deadline, || self.connection.close(Leave::Disconnect, &stats));
         sealed.and(closed)
     }
 
@@ -176,5 +186,16 @@ impl Client {
         self.registered.remove();
         // Descriptors, watches and locks go now, not when the value is dropped.
         self.connection = Box::new(Gone);
+    }
+}
+
+/// Makes a call again while the store is away and time is left.
+pub(super) fn riding_out<T>(deadline: Deadline, mut call: impl FnMut() -> Result<T>) -> Result<T> {
+    let mut away = Away::new();
+    loop {
+        match call() {
+            Err(error) => drop(away.ride_out(error, deadline)?),
+            done => return done,
+        }
     }
 }

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::Client;
 use super::wait::{LONGEST_SLEEP, Wait};
+use super::{Away, Client};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::protocol::{Damaged, Inbox, Wanted};
@@ -25,20 +25,20 @@ impl Client {
         self.take_one("try_recv")
     }
 
-    /// Takes the next message, waiting for one as long as it takes.
+    /// Takes the next message, waiting for one as long as it takes, also while the store is away.
     ///
     /// # Errors
     /// As [`try_recv`](Client::try_recv).
     pub fn recv(&mut self) -> Result<Message> {
-        self.recv_until("recv", Deadline::NEVER, None)
+        self.wait_for_one("recv", Deadline::NEVER, None, Self::take_one)
     }
 
-    /// Takes the next message, waiting for one so long at most.
+    /// Takes the next message, waiting for one so long at most. A store that is away is waited for, too.
     ///
     /// # Errors
     /// As [`try_recv`](Client::try_recv), and [`Timeout`](ErrorKind::Timeout).
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Message> {
-        self.recv_until("recv_timeout", Deadline::after(timeout), Some(timeout))
+        self.wait_for_one("recv_timeout", Deadline::after(timeout), Some(timeout), Self::take_one)
     }
 
     /// Takes all messages that are there, up to the limits of a batch, sorted by stamp; never waits.
@@ -69,7 +69,8 @@ impl Client {
     /// # Errors
     /// As [`try_recv`](Client::try_recv).
     pub fn is_ready(&mut self) -> Result<bool> {
-        self.checked("is_ready")?.connection.is_ready().map_err(|error| error.during("is_ready"))
+        self.checked("is_ready")?.put_back_returned();
+        self.connection.is_ready().map_err(|error| error.during("is_ready"))
     }
 
     /// Whether something is arriving that is not complete yet.
@@ -92,12 +93,26 @@ impl Client {
         self.checked("requeue")?.connection.put_back(messages).map_err(|error| error.during("requeue"))
     }
 
-    fn recv_until(
+    /// Takes one in some way, waiting for it.
+    pub(super) fn wait_for_one<T>(
         &mut self,
         operation: &'static str,
         deadline: Deadline,
         timeout: Option<Duration>,
-    ) -> Result<Message> {
+        take: fn(&mut Self, &'static str) -> Result<Option<T>>,
+    ) -> Result<T> {
+        let mut away = Away::new();
+        let look = |client: &mut Self| {
+            loop {
+                match take(client, operation) {
+                    Ok(taken) => {
+                        away.is_over();
+                        return Ok(taken);
+                    }
+                    Err(error) => drop(away.ride_out(error, deadline)?),
+                }
+            }
+        };
         let sleep = |client: &mut Self| {
             if client.outbox.is_empty() && client.short_waits.looks_again() {
                 return Ok(None);
@@ -111,12 +126,12 @@ impl Client {
             }
             Ok(None)
         };
-        rings::wait(self, |client| client.take_one(operation), sleep)
+        rings::wait(self, look, sleep)
     }
 
     /// Takes the next message, if one is there; as [`take`](Client::take), without a list.
     fn take_one(&mut self, operation: &'static str) -> Result<Option<Message>> {
-        self.checked(operation)?;
+        self.checked(operation)?.put_back_returned();
         let mut inbox = std::mem::take(&mut self.inbox);
         let collected = self.connection.collect(1, self.limits.batch_bytes, &mut inbox);
         self.note(&mut inbox);
@@ -132,7 +147,7 @@ impl Client {
 
     /// Takes messages, counts them, and keeps reports of damaged ones.
     pub(super) fn take(&mut self, operation: &'static str, most: usize) -> Result<Vec<Message>> {
-        self.checked(operation)?;
+        self.checked(operation)?.put_back_returned();
         let mut inbox = std::mem::take(&mut self.inbox);
         let collected = self.connection.collect(most, self.limits.batch_bytes, &mut inbox);
         let messages = self.accept(&mut inbox);
@@ -157,7 +172,7 @@ impl Client {
     }
 
     /// Counts messages that were taken, and keeps the reports of damaged ones.
-    fn note(&mut self, inbox: &mut Inbox) {
+    pub(super) fn note(&mut self, inbox: &mut Inbox) {
         if !inbox.damaged.is_empty() {
             for damaged in inbox.damaged.drain(..) {
                 log::debug!("{}: set aside: {}", self.name, damaged.error());

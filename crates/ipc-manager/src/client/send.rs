@@ -32,7 +32,8 @@ impl Client {
         Ok(Message::between(self.name.clone(), to, content))
     }
 
-    /// Sends a content to a peer, waiting for room as long as it takes.
+    /// Sends a content to a peer, waiting for room as long as it takes, and for a store that is away within the
+    /// [patience](crate::ClientBuilder::patience) of this client. It is stored once, however often that has to be tried.
     ///
     /// # Errors
     /// [`NoSuchPeer`](ErrorKind::NoSuchPeer), [`TooLarge`](ErrorKind::TooLarge), and what the store says. The message

@@ -4,10 +4,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::Client;
+use super::{Away, Client};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::PeerName;
-use crate::protocol::{PeerState, Wanted};
+use crate::protocol::{PeerState, Wake, Wanted};
 use crate::system::Deadline;
 use crate::system::poll::{self, Woken};
 use crate::system::rings;
@@ -106,7 +106,7 @@ impl WaitFor {
 }
 
 impl Client {
-    /// Waits until a message is there, so long at most. Takes none.
+    /// Waits until a message is there, so long at most. Takes none. A store that is away is waited for, too.
     ///
     /// # Errors
     /// What the store says.
@@ -136,15 +136,33 @@ impl Client {
     }
 
     fn wait_until(&mut self, wanted: &WaitFor, deadline: Deadline) -> Result<Wait> {
+        let mut away = Away::new();
+        let look = |client: &mut Self| {
+            loop {
+                client.put_back_returned();
+                match client.look_for(wanted) {
+                    Ok(happened) => {
+                        away.is_over();
+                        return Ok(happened);
+                    }
+                    Err(error) => {
+                        if away.ride_out(error, deadline)? == Woken::Signal {
+                            return Ok(Some(Wait::Signal));
+                        }
+                    }
+                }
+            }
+        };
+        let most = if wanted.gone.is_some() { LOOK_FOR_DEATH } else { LONGEST_SLEEP };
+        let for_what = Wanted { messages: wanted.message, peers: wanted.peer_changes || wanted.gone.is_some() };
+        rings::wait(self, look, |client| client.sleep(for_what, deadline, most))
+    }
+
+    /// Whether something of what is wanted has happened already.
+    fn look_for(&mut self, wanted: &WaitFor) -> Result<Option<Wait>> {
         if wanted.peer_changes && self.seen.is_none() {
             self.seen = Some(self.peers()?);
         }
-        let most = if wanted.gone.is_some() { LOOK_FOR_DEATH } else { LONGEST_SLEEP };
-        let for_what = Wanted { messages: wanted.message, peers: wanted.peer_changes || wanted.gone.is_some() };
-        rings::wait(self, |client| client.look_for(wanted), |client| client.sleep(for_what, deadline, most))
-    }
-
-    fn look_for(&mut self, wanted: &WaitFor) -> Result<Option<Wait>> {
         if wanted.message && self.connection.is_ready()? {
             return Ok(Some(Wait::Message));
         }
@@ -178,6 +196,16 @@ impl Client {
         })
     }
 
+    /// What to poll for what is wanted: also deliveries that come back, since their messages can be received again.
+    pub(super) fn wake_with_returns(&self, wanted: Wanted) -> Wake<'_> {
+        let mut wake = self.connection.wake(wanted);
+        if let Some(desk) = self.desk.as_ref().filter(|_| wanted.messages) {
+            wake.descriptors.push(desk.descriptor());
+            wake.look_every = wake.look_every.min(desk.next_return());
+        }
+        wake
+    }
+
     /// Sleeps until something of what is wanted may have changed. Returns what ends a wait: the deadline or a signal.
     ///
     /// Only what is looked at afterwards may wake: what nobody looks at stays readable, and the wait would spin.
@@ -189,7 +217,7 @@ impl Client {
         if !self.outbox.is_empty() {
             self.drain();
         }
-        let (wake, room) = (self.connection.wake(wanted), self.room_for_backlog());
+        let (wake, room) = (self.wake_with_returns(wanted), self.room_for_backlog());
         let most = wake.look_every.min(room.look_every).min(most);
         let woken = poll::either(&wake.descriptors, &room.descriptors, deadline.left(most));
         match woken.map_err(|error| Error::system(error, "waiting failed"))? {

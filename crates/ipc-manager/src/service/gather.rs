@@ -26,19 +26,14 @@ impl Service {
     pub(super) fn gather(&mut self) -> Result<Activity> {
         loop {
             self.catch_signals()?;
-            self.watch_what_is_wanted()?;
             let mut activity = Activity { children: self.workers.reap(self.reaps_all()), ..Activity::default() };
             self.outgoing.drain(&mut self.client);
-            self.receive()?;
+            let looked = self.look_at_store(&mut activity);
+            self.store_away.note(looked)?;
             activity.signals = self.take_signals();
-            activity.peers = self.peer_watch.changes(&mut self.client)?;
             activity.interval = self.interval_within().is_some_and(|left| left.is_zero());
             activity.watched_ended = self.watched_ended();
             let worked = self.do_remote_calls()?;
-            if self.inbox.is_empty() && !worked && activity.is_empty() && self.client.comes_at_once()? {
-                continue;
-            }
-            waiting::settle_hopeless(self)?;
             activity.messages.extend(self.inbox.drain(..));
             activity.terminated = self.termination;
             if !activity.is_empty() || worked || !self.given_up.is_empty() {
@@ -46,6 +41,18 @@ impl Service {
             }
             self.sleep()?;
         }
+    }
+
+    /// What only the store tells of.
+    fn look_at_store(&mut self, activity: &mut Activity) -> Result<()> {
+        self.watch_what_is_wanted()?;
+        self.receive()?;
+        activity.peers = self.peer_watch.changes(&mut self.client)?;
+        // What is on its way is here sooner than all else is found out.
+        if self.inbox.is_empty() && self.client.comes_at_once()? {
+            self.receive()?;
+        }
+        waiting::settle_hopeless(self).map(drop)
     }
 
     fn do_remote_calls(&mut self) -> Result<bool> {
@@ -120,6 +127,7 @@ impl Service {
             self.interval_within(),
             self.outgoing.try_within(&self.client),
             self.workers.look_within(),
+            self.store_away.pause(),
             self.requester.look_within(),
             self.peer_watch.look_within(&self.client)?,
             self.watched.iter().any(|(_, end)| end.is_none()).then_some(self.settings.cycle),

@@ -8,7 +8,7 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::name::PeerName;
 use crate::system::poll;
@@ -32,6 +32,11 @@ pub(super) struct Outgoing {
     in_vain: u32,
 }
 
+/// Whether the same message can go out later: there is no room, or the store is away.
+fn is_for_now(error: &Error) -> bool {
+    error.kind() == ErrorKind::WouldBlock || error.is_away()
+}
+
 impl Outgoing {
     pub(super) fn new() -> Self {
         Self { queues: BTreeMap::new(), count: 0, next_try: Instant::now(), pause: PAUSES.0, in_vain: 0 }
@@ -49,7 +54,7 @@ impl Outgoing {
         }
         match client.try_send_message(message) {
             Ok(_) => Ok(()),
-            Err(error) if error.kind() == ErrorKind::WouldBlock && self.count < MOST => {
+            Err(error) if is_for_now(&error) && self.count < MOST => {
                 match error.into_message() {
                     Some(message) => self.keep(message),
                     // A refused message is handed back; without one there is nothing to keep.
@@ -93,7 +98,7 @@ impl Outgoing {
             while let Some(message) = queue.pop_front() {
                 match client.try_send_message(message) {
                     Ok(_) => self.count -= 1,
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    Err(error) if is_for_now(&error) => {
                         queue.extend(error.into_message());
                         queue.rotate_right(1);
                         break;

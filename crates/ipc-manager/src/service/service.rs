@@ -20,7 +20,7 @@ use super::request::{Response, ServiceResult, Ticket};
 use super::requester::Requester;
 use super::settings::Settings;
 use super::workers::Workers;
-use crate::client::Client;
+use crate::client::{Away, Client};
 use crate::connection_string::ConnectionString;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
@@ -79,6 +79,8 @@ pub struct Service {
     pub(super) nested: BTreeMap<PeerName, u32>,
     pub(super) last_interval: Instant,
     pub(super) remote: Arc<RemoteCalls>,
+    /// The attempts to reach a store that is away.
+    pub(super) store_away: Away,
     pub(super) has_ended: bool,
 }
 
@@ -246,6 +248,7 @@ impl Running {
             open: BTreeMap::new(),
             termination: None,
             peer_watch: PeerWatch::new(),
+            store_away: Away::new(),
             signals: None,
             watched: Vec::new(),
             workers: Workers::default(),

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::envelope::{RequestId, RequestOut, cancel};
 use super::request::Response;
 use super::requester::{Awaits, Requester, gone};
-use crate::client::Client;
+use crate::client::{Away, Client};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::name::PeerName;
@@ -95,18 +95,22 @@ pub(super) fn send<A: Asker, T: Serialize + ?Sized>(
 /// Waits for what comes next to a request.
 pub(super) fn next<A: Asker>(asker: &mut A, id: &RequestId, timeout: Option<Duration>) -> Result<Response> {
     let deadline = timeout.map_or(Deadline::NEVER, Deadline::after);
+    let mut away = Away::new();
     let look = |asker: &mut A| {
         if let Some(response) = asker.parts().1.take(id)? {
             return Ok(Some(response));
         }
-        asker.receive()?;
-        asker.parts().1.take(id)
+        loop {
+            match receive_one(asker, id) {
+                Ok(response) => {
+                    away.is_over();
+                    return Ok(response);
+                }
+                Err(error) => drop(away.ride_out(error, deadline)?),
+            }
+        }
     };
     let sleep_for_it = |asker: &mut A| {
-        if asker.parts().0.comes_at_once()? {
-            return Ok(None);
-        }
-        settle_hopeless(asker)?;
         // It may have been settled, and then there is nothing to sleep for.
         let is_open = asker.parts().1.open().any(|open| open == id);
         if is_open && sleep(asker, deadline)? {
@@ -120,13 +124,34 @@ pub(super) fn next<A: Asker>(asker: &mut A, id: &RequestId, timeout: Option<Dura
     rings::wait(asker, look, sleep_for_it)
 }
 
+/// Looks into the mailbox for a response, and if there is none, whether one can still come.
+fn receive_one<A: Asker>(asker: &mut A, id: &RequestId) -> Result<Option<Response>> {
+    loop {
+        asker.receive()?;
+        if let Some(response) = asker.parts().1.take(id)? {
+            return Ok(Some(response));
+        }
+        // One that is on its way is here sooner than all else is found out.
+        if !asker.parts().0.comes_at_once()? {
+            return settle_hopeless(asker).map(|_| None);
+        }
+    }
+}
+
 /// Waits until nothing is awaited any more.
 pub(super) fn all<A: Asker>(asker: &mut A, timeout: Option<Duration>) -> Result<()> {
     let deadline = timeout.map_or(Deadline::NEVER, Deadline::after);
     let mut lost: Vec<PeerName> = Vec::new();
+    let mut away = Away::new();
     loop {
-        asker.receive()?;
-        lost.extend(settle_hopeless(asker)?);
+        match asker.receive().and_then(|_| settle_hopeless(asker)) {
+            Ok(more) => lost.extend(more),
+            Err(error) => {
+                away.ride_out(error, deadline)?;
+                continue;
+            }
+        }
+        away.is_over();
         if asker.parts().1.open().next().is_none() {
             return if lost.is_empty() { Ok(()) } else { Err(gone(&lost)) };
         }

@@ -16,6 +16,11 @@ impl Deadline {
         Self(Instant::now().checked_add(duration))
     }
 
+    /// This one, or so long from now if this one never passes.
+    pub(crate) fn or_after(self, duration: Duration) -> Self {
+        if self.0.is_some() { self } else { Self::after(duration) }
+    }
+
     pub(crate) fn has_passed(self) -> bool {
         self.0.is_some_and(|end| Instant::now() >= end)
     }

@@ -22,11 +22,18 @@ const MAKING: u64 = 10;
 pub(crate) struct Porch {
     dir: OwnedFd,
     path: PathBuf,
+    /// Device and inode number, which tell it from every other.
+    identity: (u64, u64),
 }
 
 impl Porch {
-    pub(crate) fn new(dir: OwnedFd, path: PathBuf) -> Self {
-        Self { dir, path }
+    pub(crate) fn new(dir: OwnedFd, path: PathBuf) -> io::Result<Self> {
+        let identity = files::identity_of(&dir)?;
+        Ok(Self { dir, path, identity })
+    }
+
+    pub(crate) fn identity(&self) -> (u64, u64) {
+        self.identity
     }
 
     pub(crate) fn dir(&self) -> BorrowedFd<'_> {
@@ -53,8 +60,22 @@ impl Porch {
         name.as_encoded_bytes().starts_with(PREFIX.as_bytes())
     }
 
-    /// Whether somebody is behind a bell; `None` if it cannot be known.
+    /// Whether somebody is behind a bell, also one that is not hung up yet; `None` if it cannot be known.
     pub(crate) fn is_answered(&self, name: &OsStr) -> Option<bool> {
+        let hidden = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).map(|suffix| format!(".new-{suffix}"));
+        // Once more, since it may be hung up in between.
+        let names = [Some(name), hidden.as_deref().map(OsStr::new), hidden.as_ref().map(|_| name)];
+        let mut answered = Some(false);
+        for name in names.into_iter().flatten() {
+            answered = self.is_answered_at(name);
+            if answered != Some(false) {
+                break;
+            }
+        }
+        answered
+    }
+
+    fn is_answered_at(&self, name: &OsStr) -> Option<bool> {
         let asking = UnixDatagram::unbound().ok()?;
         match asking.connect(self.address(name)) {
             Ok(()) => Some(true),
@@ -100,6 +121,11 @@ impl Doorbell {
         let suffix = files::random_suffix();
         let (name, hidden) = (OsString::from(format!("{PREFIX}{suffix}")), OsString::from(format!(".new-{suffix}")));
         let heard = UnixDatagram::bind(porch.address(&hidden))?;
+        // Whatever the umask: who rings must be able to write to it. The folder is this user's alone.
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::chmodat(porch.dir(), &hidden, mode, rustix::fs::AtFlags::empty()).inspect_err(|_| {
+            let _ = files::remove_file(porch.dir(), &hidden);
+        })?;
         let bell = Self { heard, porch: Arc::clone(porch), name, hidden: Some(hidden) };
         bell.heard.set_nonblocking(true)?;
         Ok(bell)
@@ -114,6 +140,16 @@ impl Doorbell {
             self.ring();
         }
         Ok(())
+    }
+
+    /// Whether others can ring it.
+    pub(crate) fn is_hung(&self) -> bool {
+        self.hidden.is_none()
+    }
+
+    /// Where it hangs.
+    pub(crate) fn porch(&self) -> &Porch {
+        &self.porch
     }
 
     pub(crate) fn name(&self) -> &OsStr {
@@ -182,9 +218,10 @@ mod tests {
     fn a_bell_is_heard_until_it_is_cleared_and_tells_who_lives() {
         let path = std::env::temp_dir().join(format!("ipct-bell-{}", files::random_suffix()));
         files::make_dir_at(rustix::fs::CWD, path.as_os_str()).unwrap();
-        let porch = Arc::new(Porch::new(files::open_dir(&path).unwrap(), path.clone()));
+        let porch = Arc::new(Porch::new(files::open_dir(&path).unwrap(), path.clone()).unwrap());
         let mut bell = Doorbell::prepare(&porch).unwrap();
-        assert_eq!(porch.is_answered(bell.name()), Some(false), "it hangs before it was published");
+        assert_eq!(porch.is_answered(bell.name()), Some(true), "it is there before it was hung up");
+        assert!(!Ringer::new(&porch).unwrap().ring(bell.name()), "it hangs before it was published");
         bell.publish().unwrap();
         bell.clear();
         let is_rung = || poll::readable(&[bell.descriptor()], Duration::ZERO).unwrap() == Woken::Ready;

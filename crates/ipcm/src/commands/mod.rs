@@ -8,11 +8,14 @@ mod body;
 mod broadcast;
 mod completions;
 mod coproc;
+mod dead;
 mod demo;
 mod demo_count;
 mod demo_worker;
 mod describe;
+mod doctor;
 mod exec;
+mod gc;
 mod info;
 mod job;
 mod make;
@@ -50,6 +53,7 @@ pub(crate) fn run(context: &mut Context, command: Command) -> Outcome {
         Command::Send(args) => send::run(context, &args),
         Command::Broadcast(args) => broadcast::run(context, &args),
         Command::Recv(args) => recv::run(context, &args),
+        Command::Dead(command) => dead::run(context, &command),
         Command::Request(args) => request::run(context, &args),
         Command::Serve(args) => serve::run(context, &args),
         Command::Ping(args) => ping::run(context, &args),
@@ -62,6 +66,8 @@ pub(crate) fn run(context: &mut Context, command: Command) -> Outcome {
         Command::Suspend(args) => suspend::run(context, &args),
         Command::Stop(args) => stop::run(context, &args),
         Command::Bench(args) => bench::run(context, &args),
+        Command::Gc(args) => gc::run(context, &args),
+        Command::Doctor => doctor::run(context),
         Command::Coproc => coproc::run(context),
         Command::Completions(args) => completions::run(context, &args),
         Command::Man(args) => man::run(context, &args),

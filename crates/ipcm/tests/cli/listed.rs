@@ -17,7 +17,7 @@ fn every_test_file_is_listed() {
     }
 }
 
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 27] = [
     "demo",
     "run",
     "spawn",
@@ -27,6 +27,7 @@ const COMMANDS: [&str; 24] = [
     "send",
     "broadcast",
     "recv",
+    "dead",
     "request",
     "serve",
     "ping",
@@ -39,6 +40,8 @@ const COMMANDS: [&str; 24] = [
     "suspend",
     "stop",
     "bench",
+    "gc",
+    "doctor",
     "coproc",
     "completions",
     "man",

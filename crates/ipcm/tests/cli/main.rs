@@ -7,6 +7,7 @@
 mod bench;
 mod commands;
 mod coproc;
+mod delivery;
 mod demo;
 mod errors;
 mod guard;
@@ -15,3 +16,4 @@ mod measured;
 mod readme;
 mod recv;
 mod services;
+mod upkeep;

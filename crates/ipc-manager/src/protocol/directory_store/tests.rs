@@ -2,7 +2,7 @@
 
 use super::*;
 
-const KIND: Kind = Kind {
+pub(super) const KIND: Kind = Kind {
     protocol: "Test",
     max_name: |_| 200,
     keeps_mailbox: true,
@@ -10,6 +10,7 @@ const KIND: Kind = Kind {
     unread: None,
     is_intact: |_, _| true,
     discard: |_, _| Ok(0),
+    is_removable: |_, _| true,
 };
 
 #[test]

@@ -49,7 +49,7 @@ impl Listing {
     pub(super) fn note(&mut self, state: &State) {
         self.has_foreign = state.names().iter().any(|name| {
             let standing = state.standing(name);
-            standing.is_foreign() && standing.state(self.porch()).is_some_and(PeerState::is_alive)
+            standing.is_foreign(self.porch()) && standing.state(self.porch()).is_some_and(PeerState::is_alive)
         });
     }
 

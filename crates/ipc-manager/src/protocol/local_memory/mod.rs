@@ -3,13 +3,15 @@
 //! works over it rests on nothing that another protocol may lack.
 
 mod connection;
+mod delivery;
+mod listing;
 mod store;
 
 use std::sync::Arc;
 
 use super::{
-    Capabilities, CreateOptions, Credentials, Directory, Durability, Hold, NotViable, OpenOptions, Opened, Protocol,
-    WaitMechanism,
+    Capabilities, Cleaning, CreateOptions, Credentials, Directory, Durability, Hold, NotViable, OpenOptions, Opened,
+    Protocol, WaitMechanism,
 };
 use crate::connection_string::ProtocolName;
 use crate::error::{Error, ErrorKind, Result};
@@ -40,6 +42,7 @@ impl Protocol for LocalMemory {
             largest_payload: Some(LARGEST),
             most_unread: Some(MOST_UNREAD),
             queues: false,
+            acknowledges: true,
             connections: false,
             durability: Durability::Process,
             credentials: false,
@@ -82,7 +85,11 @@ impl Protocol for LocalMemory {
         _credentials: &Credentials,
         serializer: Arc<dyn Serializer>,
     ) -> Result<Box<dyn Directory>> {
-        Ok(Box::new(connection::Listing::new(store::find(route)?, None, serializer)?))
+        Ok(Box::new(listing::Listing::new(store::find(route)?, None, serializer)?))
+    }
+
+    fn clean(&self, _cleaning: &mut Cleaning) {
+        // A store ends with its process, however that ends.
     }
 
     fn destroy(&self, route: &Route, _credentials: &Credentials) -> Result<()> {

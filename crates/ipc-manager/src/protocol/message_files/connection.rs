@@ -14,8 +14,8 @@ use crate::message::Message;
 use crate::name::PeerName;
 use crate::protocol::directory_store::{self, Listing, Sidecar, Store, leaving_name};
 use crate::protocol::{
-    Connection, Connections, Damaged, Directory, Envelope, Inbox, Leave, Mode, OpenOptions, Opened, Receipt, Wake,
-    Wanted,
+    Connection, Connections, Damaged, Deliveries, Directory, Envelope, Inbox, Leave, Mode, OpenOptions, Opened,
+    Receipt, Wake, Wanted,
 };
 use crate::serializer::Serializer;
 use crate::stats::Stats;
@@ -40,19 +40,19 @@ const MOST_ROUNDS: usize = 1_000;
 
 /// See [`super::MessageFiles`].
 #[derive(Debug)]
-struct MessageFilesConnection {
-    store: Arc<Store>,
-    name: PeerName,
+pub(super) struct MessageFilesConnection {
+    pub(super) store: Arc<Store>,
+    pub(super) name: PeerName,
     disk: OsString,
     life: LifeLock,
-    serializer: Arc<dyn Serializer>,
-    limits: Limits,
-    mailbox: Mailbox,
+    pub(super) serializer: Arc<dyn Serializer>,
+    pub(super) limits: Limits,
+    pub(super) mailbox: Mailbox,
     outgoing: Outgoing,
     listing: Listing,
     watch: Option<Watch>,
     /// Whether the directory may hold what was not looked at.
-    is_dirty: bool,
+    pub(super) is_dirty: bool,
     /// Whether messages may have been put back that were not taken in again.
     may_have_resumed: bool,
     /// Damage that was found while nobody was collecting.
@@ -112,11 +112,20 @@ pub(super) fn open(store: Store, options: OpenOptions) -> Result<Opened> {
 }
 
 impl MessageFilesConnection {
-    fn failed(&mut self, detail: &str, error: std::io::Error) -> Error {
+    pub(super) fn failed(&mut self, detail: &str, error: std::io::Error) -> Error {
         if self.mailbox.is_gone() && !self.is_unlisted {
             return self.removed();
         }
         self.store.failed(&self.disk, detail, error).about_peer(self.name.as_str())
+    }
+
+    /// Takes note of what the kernel tells. To be asked before looking: what comes after the question is told again.
+    fn note_changes(&mut self) {
+        self.has_rung = false;
+        self.is_dirty |= match &self.watch {
+            Some(watch) => watch.take_changed() || self.looked.elapsed() >= LOOK_ALL_THE_SAME,
+            None => true,
+        };
     }
 
     fn has_looked(&mut self) {
@@ -124,9 +133,28 @@ impl MessageFilesConnection {
         self.looked = Instant::now();
     }
 
+    /// Keeps the descriptor readable while something is known to be there.
+    pub(super) fn ring_if(&mut self, is_ready: bool) {
+        if let Some(watch) = self.watch.as_ref().filter(|_| is_ready && !self.has_rung) {
+            watch.ring();
+            self.has_rung = true;
+        }
+    }
+
+    /// Makes the index say what comes next.
+    pub(super) fn prepare(&mut self, inbox: &mut Inbox) -> Result<()> {
+        inbox.damaged.append(&mut self.reports.damaged);
+        // First of all, so that they come before what is newer, also in the middle of a backlog.
+        let is_used_up = !self.mailbox.has_index();
+        if is_used_up || self.may_have_resumed {
+            self.take_back_resumed(inbox)?;
+        }
+        if is_used_up { self.look(inbox) } else { Ok(()) }
+    }
+
     /// Looks at the directory if it may hold something new.
     fn look(&mut self, inbox: &mut Inbox) -> Result<()> {
-        self.forget_rings();
+        self.note_changes();
         if !self.is_dirty && !self.mailbox.has_known() {
             return Ok(());
         }
@@ -202,20 +230,12 @@ impl MessageFilesConnection {
 }
 
 impl Rings for MessageFilesConnection {
-    /// Takes note of what the kernel tells, too.
     fn forget_rings(&mut self) {
-        self.has_rung = false;
-        self.is_dirty |= match &self.watch {
-            Some(watch) => watch.take_changed() || self.looked.elapsed() >= LOOK_ALL_THE_SAME,
-            None => true,
-        };
+        self.note_changes();
     }
 
     fn ring_on(&mut self) {
-        if let Some(watch) = self.watch.as_ref().filter(|_| !self.has_rung) {
-            watch.ring();
-            self.has_rung = true;
-        }
+        self.ring_if(true);
     }
 }
 
@@ -232,19 +252,10 @@ impl Connection for MessageFilesConnection {
     }
 
     fn collect(&mut self, most: usize, bytes: usize, inbox: &mut Inbox) -> Result<()> {
-        inbox.damaged.append(&mut self.reports.damaged);
-        // First of all, so that they come before what is newer, also in the middle of a backlog.
-        let is_used_up = !self.mailbox.has_index();
-        if is_used_up || self.may_have_resumed {
-            self.take_back_resumed(inbox)?;
-        }
-        if is_used_up {
-            self.look(inbox)?;
-        }
+        self.prepare(inbox)?;
         let taken = self.mailbox.take(most, bytes, &*self.serializer, inbox);
-        if self.mailbox.has_known() {
-            self.ring_on();
-        }
+        let is_left = self.mailbox.has_known();
+        self.ring_if(is_left);
         taken.map_err(|error| self.failed("a message cannot be taken from the mailbox", error))
     }
 
@@ -287,7 +298,7 @@ impl Connection for MessageFilesConnection {
         self.store.append_resume(&self.disk, &payloads)?;
         self.is_dirty = true;
         self.may_have_resumed = true;
-        self.ring_on();
+        self.ring_if(true);
         Ok(())
     }
 
@@ -311,6 +322,10 @@ impl Connection for MessageFilesConnection {
 
     fn connections(&mut self) -> Option<&mut dyn Connections> {
         None
+    }
+
+    fn deliveries(&mut self) -> Option<&mut dyn Deliveries> {
+        Some(self)
     }
 
     fn unlist(&mut self) -> Result<()> {

@@ -10,10 +10,13 @@ use std::sync::Arc;
 use super::layout;
 use crate::error::{Error, ErrorKind, Result, Stored};
 use crate::limits::Limits;
+use crate::message::MessageId;
 use crate::protocol::directory_store::{EntryState, Holding, Store, disk_name, is_reserved};
 use crate::protocol::{Durability, Envelope, PeerState, Receipt};
 use crate::system::files::{self, Untrusted};
 
+/// How often a message that is sent again may have been handed out already, and is found.
+const MOST_ATTEMPTS: u32 = 16;
 /// Most recipients whose process is watched between two sends.
 const MOST_HOLDING: usize = 64;
 
@@ -26,6 +29,8 @@ pub(super) struct Outgoing {
     alive: HashMap<OsString, Holding>,
     /// The high-water mark of mailboxes, if there is one.
     most_unread: Option<usize>,
+    /// The newest id that was stored, of those that the thread makes that uses this.
+    newest: Option<MessageId>,
     /// How many messages each recipient has room for, until its mailbox is counted again.
     room: HashMap<OsString, usize>,
 }
@@ -33,7 +38,7 @@ pub(super) struct Outgoing {
 impl Outgoing {
     pub(super) fn new(store: Arc<Store>, durability: Durability, most_unread: Option<usize>) -> Self {
         let sync = if durability == Durability::Power { files::Sync::Disk } else { files::Sync::Kernel };
-        Self { store, sync, alive: HashMap::new(), most_unread, room: HashMap::new() }
+        Self { store, sync, alive: HashMap::new(), most_unread, newest: None, room: HashMap::new() }
     }
 
     /// Stores one message. An error means that it is not there and never will be.
@@ -59,10 +64,16 @@ impl Outgoing {
             Err(error) => return Err(self.store.failed(&disk, "the recipient's mailbox cannot be opened", error)),
         };
         // An id that another implementation chose may be passed on only where it can be a file name.
-        let id = crate::message::MessageId::new(envelope.message().id().as_str())?;
+        let id = MessageId::new(envelope.message().id().as_str())?;
         let (pending, ready) = (layout::pending(&id), layout::ready(&id));
         self.take_room(&disk)?;
         self.write(dir.as_fd(), &disk, &pending, payload)?;
+        let is_in_hand =
+            if self.is_new(&id) { Ok(false) } else { self.is_in_hand(dir.as_fd(), &disk, &ready, payload) };
+        if !matches!(is_in_hand, Ok(false)) {
+            let _ = files::remove_file(dir.as_fd(), &pending);
+            return is_in_hand.map(|_| Receipt::AlreadyStored);
+        }
         // Asked before it is stored: a reader may take it and be gone in the same moment.
         let receipt = self.receipt(&disk);
         match files::rename_new(dir.as_fd(), &pending, &ready) {
@@ -125,6 +136,27 @@ impl Outgoing {
             io::ErrorKind::NotFound => self.missing(),
             _ => self.store.failed(disk, "the message cannot be written", error),
         })
+    }
+
+    /// Whether this thread has just made the id, so that nobody can have sent it before.
+    fn is_new(&mut self, id: &MessageId) -> bool {
+        if !id.is_of_this_thread() || self.newest.as_ref().is_some_and(|newest| id.as_str() <= newest.as_str()) {
+            return false;
+        }
+        self.newest = Some(id.clone());
+        true
+    }
+
+    /// Whether the message is there already, under the name that it has once it was handed out. One that was handed out
+    /// more often than is asked for here counts as read.
+    fn is_in_hand(&self, dir: BorrowedFd<'_>, disk: &OsStr, ready: &OsStr, payload: &[u8]) -> Result<bool> {
+        for attempts in 1..=MOST_ATTEMPTS {
+            let tried = layout::tried(ready, attempts);
+            if files::stat_at(dir, &tried).is_ok_and(|stat| stat.is_some()) {
+                return self.is_the_same(dir, disk, &tried, payload).map(|()| true);
+            }
+        }
+        Ok(false)
     }
 
     /// Sending again what is there already is fine; another message under the same id is not.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::encryption::Encryption;
 use crate::error::{Error, ErrorKind, Result};
 use crate::route::Route;
 
@@ -14,8 +15,8 @@ pub(super) struct Address {
     pub(super) host: Host,
     pub(super) port: Option<u16>,
     pub(super) user: Option<String>,
-    /// Whether the connection must be, or must not be, encrypted; what the server's own clients know as `sslmode`.
-    pub(super) tls: Option<String>,
+    /// Whether the connection must be, or must not be, encrypted.
+    pub(super) encryption: Encryption,
     /// What else the server is asked for.
     pub(super) options: BTreeMap<String, String>,
 }
@@ -101,7 +102,9 @@ impl Family {
                     "a password is no part of a route; give it beside the connection string, by environment or by file",
                 ));
             }
-            "sslmode" | "ssl" | "tls" | "ssl-mode" => address.tls = Some(value.to_owned()),
+            key if key.starts_with("ssl") || key == "tls" => {
+                address.encryption.set(key, value).map_err(|what| self.refuse(&what))?;
+            }
             other => drop(address.options.insert(other.to_owned(), value.to_owned())),
         }
         Ok(())
@@ -153,9 +156,11 @@ impl Family {
         while let Some((byte, after)) = rest.split_first() {
             rest = after;
             if *byte == b'%' {
-                let digits = rest.get(..2).and_then(|digits| std::str::from_utf8(digits).ok()).ok_or_else(wrong)?;
-                bytes.push(u8::from_str_radix(digits, 16).map_err(|_| wrong())?);
-                rest = &rest[2..];
+                let (digits, after) = rest.split_first_chunk::<2>().ok_or_else(wrong)?;
+                let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+                let (high, low) = digit(digits[0]).zip(digit(digits[1])).ok_or_else(wrong)?;
+                bytes.push(high << 4 | low);
+                rest = after;
             } else {
                 bytes.push(*byte);
             }
@@ -170,7 +175,8 @@ impl Family {
         Ok(address)
     }
 
-    /// The route as the reference implementation reads it.
+    /// The route as the reference implementation reads it, without the user. Refused if that would be another place: a URL
+    /// can say what a data source name cannot.
     pub(super) fn dsn(&self, address: &Address) -> Result<Route> {
         let prefix = self.prefixes.first().copied().unwrap_or_default();
         let mut dsn = format!("dbi:{}:dbname={}", self.drivers[0], address.database);
@@ -183,17 +189,34 @@ impl Family {
         if let Some(port) = address.port {
             dsn.push_str(&format!(";port={port}"));
         }
-        if let Some(tls) = &address.tls {
-            dsn.push_str(&format!(";sslmode={tls}"));
-        }
+        address.encryption.push_to(&mut dsn, prefix);
         for (key, value) in &address.options {
             dsn.push_str(&format!(";{prefix}{key}={value}"));
         }
-        Route::new(&dsn)
+        let route = Route::new(&dsn)?;
+        let is_same = self.parse(&route).is_ok_and(|read| read == Address { user: None, ..address.clone() });
+        if !is_same {
+            return Err(self.refuse("the route has a value that no data source name can have"));
+        }
+        Ok(route)
     }
 }
 
 impl Address {
+    /// Refuses encryption that cannot be had, before anything is sent. `sockets_need_none`: the family has it that nothing
+    /// about encryption applies to what does not leave the machine.
+    pub(super) fn check_encryption(&self, sockets_need_none: bool, is_built_in: bool) -> Result<()> {
+        let Some(mode) = self.encryption.mode().filter(|mode| mode.is_must()) else { return Ok(()) };
+        let why = match &self.host {
+            Host::Name(_) if is_built_in => return Ok(()),
+            Host::Name(_) => "this program was built without the feature `tls`",
+            _ if sockets_need_none => return Ok(()),
+            _ => "a Unix socket is not encrypted; name a host",
+        };
+        let detail = format!("the route asks for an encrypted connection ({}), and {why}", mode.name());
+        Err(Error::new(ErrorKind::Unsupported, detail))
+    }
+
     /// What tells the database from every other on this machine, however the route is spelled.
     pub(super) fn canonical(&self) -> String {
         let host = match &self.host {
@@ -214,7 +237,7 @@ fn empty() -> Address {
         host: Host::Default,
         port: None,
         user: None,
-        tls: None,
+        encryption: Encryption::default(),
         options: BTreeMap::new(),
     }
 }
@@ -227,6 +250,7 @@ fn unquoted(value: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::sql::encryption::Mode;
 
     const PG: Family = Family {
         protocol: "PostgreSQL",
@@ -253,8 +277,8 @@ mod tests {
         assert_eq!((address.database.as_str(), &address.host), ("quickdb", &Host::Socket("/run/pg".into())));
         let address = parse(&PG, "dbi:Pg(RaiseError=>1):db=a;host=db.example;port=5433;sslmode=require").unwrap();
         assert_eq!(
-            (address.database.as_str(), address.port, address.tls.as_deref()),
-            ("a", Some(5433), Some("require"))
+            (address.database.as_str(), address.port, address.encryption.mode()),
+            ("a", Some(5433), Some(Mode::Require))
         );
         let address = parse(&MY, "dbi:MariaDB:dbname=q;mariadb_socket=/run/my/mysql.sock").unwrap();
         assert_eq!(address.host, Host::Socket("/run/my/mysql.sock".into()));
@@ -274,6 +298,41 @@ mod tests {
         assert_eq!(parse(&PG, "postgresql:///a?host=/run/pg").unwrap().host, Host::Socket("/run/pg".into()));
         assert_eq!(parse(&PG, "postgres://%2Frun%2Fpg/a").unwrap().host, Host::Socket("/run/pg".into()));
         assert_eq!(parse(&MY, "mariadb://[::1]:3307/a").unwrap().host, Host::Name("::1".into()));
+    }
+
+    #[test]
+    fn what_a_data_source_name_cannot_say_is_refused() {
+        for route in
+            ["postgres://h/a%3Bhost=elsewhere", "postgres:///%20", "postgres://h/%27a%27", "postgres://h/a?x=y%3D;z"]
+        {
+            let address = parse(&PG, route).unwrap();
+            assert_eq!(PG.dsn(&address).unwrap_err().kind(), ErrorKind::InvalidInfo, "{route}");
+        }
+        assert_eq!(
+            PG.dsn(&parse(&PG, "postgres://app@h/a%20b").unwrap()).unwrap().as_str(),
+            "dbi:Pg:dbname=a b;host=h"
+        );
+        for bad in ["postgres://h/%+f", "postgres://h/%f", "postgres://h/a%", "postgres://h/%\u{e9}"] {
+            assert!(parse(&PG, bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn encryption_that_cannot_be_had_is_refused() {
+        let check = |family: &Family, route: &str, is_built_in| {
+            let checked = parse(family, route).unwrap().check_encryption(family.host_may_be_directory, is_built_in);
+            checked.map_err(|error| error.kind())
+        };
+        for route in ["dbi:Pg:dbname=a;host=h;sslmode=require", "postgres://h/a?sslmode=verify-full"] {
+            assert_eq!(check(&PG, route, true), Ok(()));
+            assert_eq!(check(&PG, route, false), Err(ErrorKind::Unsupported), "{route}");
+        }
+        for route in ["dbi:Pg:dbname=a;host=h;sslmode=prefer", "dbi:Pg:dbname=a;host=/s;sslmode=require"] {
+            assert_eq!(check(&PG, route, false), Ok(()), "{route}");
+        }
+        assert_eq!(check(&MY, "mariadb://h/a?ssl-mode=REQUIRED", false), Err(ErrorKind::Unsupported));
+        let socket = "dbi:MariaDB:dbname=a;mariadb_socket=/s;mariadb_ssl=1";
+        assert_eq!(check(&MY, socket, true), Err(ErrorKind::Unsupported));
     }
 
     #[test]

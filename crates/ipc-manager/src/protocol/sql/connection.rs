@@ -15,7 +15,7 @@ use crate::message::Message;
 use crate::name::PeerName;
 use crate::protocol::beside::{Holder, seconds};
 use crate::protocol::{
-    Connection, Connections, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, Receipt, Wake, Wanted,
+    Connection, Connections, Deliveries, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, Receipt, Wake, Wanted,
 };
 use crate::stats::Stats;
 use crate::system::bell::Bell;
@@ -39,16 +39,16 @@ const FORGET_EVERY: Duration = Duration::from_secs(60);
 
 /// See the module.
 #[derive(Debug)]
-struct SqlConnection {
-    listing: Listing,
-    held: Held,
-    limits: Limits,
-    outgoing: Outgoing,
+pub(super) struct SqlConnection {
+    pub(super) listing: Listing,
+    pub(super) held: Held,
+    pub(super) limits: Limits,
+    pub(super) outgoing: Outgoing,
     bell: Option<Doorbell>,
     /// Readable while something is left that is known of, where there is no doorbell to ring.
     left_over: Bell,
     has_rung: bool,
-    in_doubt: Option<mailbox::InDoubt>,
+    pub(super) reader: mailbox::Reader,
     /// When old ids were forgotten last.
     forgot: Instant,
     is_unlisted: bool,
@@ -60,13 +60,12 @@ pub(super) fn open(mut store: Store, options: OpenOptions) -> Result<Opened> {
     // All that can fail comes before the name is taken.
     let left_over = Bell::new().map_err(|error| Error::system(error, "a descriptor to wait for cannot be had"))?;
     let mut bell = store.beside.as_ref().and_then(super::super::beside::Beside::bell);
-    let held = Held::new(&name, Holder::own(bell.as_ref().map(Doorbell::name), mode));
+    let held = Held::new(&name, Holder::own(bell.as_ref(), mode));
     let listened = store.driver.listen(name.as_str());
     listened.map_err(|failure| store.failed("the mailbox cannot be listened to", failure))?;
     let Taken { stats, discarded } = held.take(&mut store, mode)?;
     if let Some(Err(error)) = bell.as_mut().map(Doorbell::publish) {
         log::warn!("{name}: the doorbell cannot be hung up, so this peer polls: {error}");
-        bell = None;
     }
     let mut listing = Listing::new(store, Some(name));
     // Whoever does not ring is looked for from the start.
@@ -81,7 +80,7 @@ pub(super) fn open(mut store: Store, options: OpenOptions) -> Result<Opened> {
         bell,
         left_over,
         has_rung: false,
-        in_doubt: None,
+        reader: mailbox::Reader::default(),
         forgot: Instant::now(),
         is_unlisted: false,
     };
@@ -91,6 +90,26 @@ pub(super) fn open(mut store: Store, options: OpenOptions) -> Result<Opened> {
 impl SqlConnection {
     fn name(&self) -> &PeerName {
         &self.held.name
+    }
+
+    /// Forgets the rings until now, before looking.
+    pub(super) fn note_rings(&mut self) {
+        if let Some(bell) = &self.bell {
+            bell.clear();
+        }
+        if self.has_rung {
+            self.left_over.clear();
+            self.has_rung = false;
+        }
+        self.listing.store.driver.take_notice();
+    }
+
+    /// Keeps the descriptors readable while something is known to be there.
+    pub(super) fn ring_if(&mut self, is_left: bool) {
+        if is_left && !self.has_rung {
+            self.left_over.ring();
+            self.has_rung = true;
+        }
     }
 
     /// Forgets, from time to time, which ids were taken long ago: their senders know by now, or never will.
@@ -107,34 +126,27 @@ impl SqlConnection {
     }
 
     /// Looks at the mailbox, and from time to time at what else may have changed.
-    fn look(&mut self) -> Result<bool> {
+    pub(super) fn look(&mut self) -> Result<bool> {
         let look = mailbox::look(&mut self.listing.store, &self.held.name)?;
         if !look.is_registered && !self.is_unlisted {
             let error = Error::new(ErrorKind::NoSuchPeer, "this client's mailbox was removed by somebody else");
             return Err(self.listing.store.place(error.about_peer(self.name().as_str())).with_retryable(false));
         }
-        if !look.has_message {
+        let has_message = look.has_message && self.has_others()?;
+        if !has_message {
             self.listing.has_foreign_peers(ASK_FOR_FOREIGN)?;
         }
-        Ok(look.has_message)
+        Ok(has_message)
     }
 }
 
 impl Rings for SqlConnection {
     fn forget_rings(&mut self) {
-        if let Some(bell) = &self.bell {
-            bell.clear();
-        }
-        if std::mem::take(&mut self.has_rung) {
-            self.left_over.clear();
-        }
-        self.listing.store.driver.take_notice();
+        self.note_rings();
     }
 
     fn ring_on(&mut self) {
-        if !std::mem::replace(&mut self.has_rung, true) {
-            self.left_over.ring();
-        }
+        self.ring_if(true);
     }
 }
 
@@ -154,12 +166,12 @@ impl Connection for SqlConnection {
     fn collect(&mut self, most: usize, bytes: usize, inbox: &mut Inbox) -> Result<()> {
         let take = |own: &mut Self| {
             // Looking takes no lock, so whoever finds nothing is in nobody's way.
-            if own.in_doubt.is_none() && !own.look()? {
+            if own.reader.in_doubt.is_none() && !own.look()? {
                 return Ok(false);
             }
             let wanted = most.saturating_sub(inbox.len());
             let (store, name) = (&mut own.listing.store, &own.held.name);
-            let is_left = mailbox::take(store, name, wanted, bytes, &own.limits, inbox, &mut own.in_doubt)?;
+            let is_left = mailbox::take(store, name, wanted, bytes, &own.limits, inbox, &mut own.reader)?;
             own.forget_taken();
             Ok(is_left)
         };
@@ -179,7 +191,7 @@ impl Connection for SqlConnection {
             return Ok(());
         }
         mailbox::put_back(&mut self.listing.store, &self.held.name, messages, &self.limits)?;
-        self.ring_on();
+        self.ring_if(true);
         Ok(())
     }
 
@@ -187,7 +199,8 @@ impl Connection for SqlConnection {
         let mut wake = Wake { descriptors: vec![], look_every: Duration::MAX };
         if wanted.messages {
             let told = self.listing.store.driver.descriptor().filter(|_| self.listing.store.schema.rings);
-            wake.look_every = match (&self.bell, told) {
+            let bell = self.bell.as_ref().filter(|bell| bell.is_hung());
+            wake.look_every = match (bell, told) {
                 // The database tells of all writers.
                 (_, Some(_)) => LOOK_ALL_THE_SAME,
                 (Some(_), None) if self.listing.had_foreign_peers() => LOOK_FOR_FOREIGN,
@@ -208,6 +221,10 @@ impl Connection for SqlConnection {
 
     fn directory(&mut self) -> &mut dyn Directory {
         &mut self.listing
+    }
+
+    fn deliveries(&mut self) -> Option<&mut dyn Deliveries> {
+        Some(self)
     }
 
     fn unlist(&mut self) -> Result<()> {

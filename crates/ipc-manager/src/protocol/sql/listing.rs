@@ -70,7 +70,7 @@ impl Listing {
         let porch = self.store.porch();
         let known: Vec<_> =
             rows.into_iter().filter_map(|row| row.standing.state(porch).map(|state| (row, state))).collect();
-        let is_foreign = |(row, state): &(PeerRow, PeerState)| row.standing.is_foreign() && state.is_alive();
+        let is_foreign = |(row, state): &(PeerRow, PeerState)| row.standing.is_foreign(porch) && state.is_alive();
         self.foreign = Some((known.iter().any(is_foreign), Instant::now()));
         Ok(known)
     }

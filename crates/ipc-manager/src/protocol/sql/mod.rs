@@ -5,8 +5,11 @@
 #[cfg(any(feature = "postgresql", feature = "mysql"))]
 mod address;
 mod connection;
+mod delivery;
 mod dialect;
 mod drivers;
+#[cfg(any(feature = "postgresql", feature = "mysql"))]
+mod encryption;
 mod listing;
 mod mailbox;
 mod message_row;
@@ -22,6 +25,8 @@ mod secret;
 mod server;
 mod statements;
 mod store;
+#[cfg(all(feature = "tls", any(feature = "postgresql", feature = "mysql")))]
+mod tls;
 mod value;
 
 #[cfg(feature = "mysql")]
@@ -33,3 +38,6 @@ pub(super) mod sqlite;
 
 pub use posting::{Database, SqlValue, Transaction};
 pub(crate) use posting::{Posting, place_of, post};
+
+#[cfg(test)]
+mod fuzz;

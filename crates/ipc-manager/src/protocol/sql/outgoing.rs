@@ -66,16 +66,29 @@ impl Outgoing {
         envelopes: &[Envelope<'_>],
         receipts: &mut Vec<Receipt>,
     ) -> Result<()> {
-        let place = |store: &Store, envelope: &Envelope<'_>, error: Error| {
-            let error = error.about_peer(envelope.to().as_str()).about_message(envelope.message().id().as_str());
-            let stored = error.stored().unwrap_or(Stored::No);
-            store.place(error).with_stored(stored)
-        };
+        let begun = receipts.len();
+        let done = self.deliver_each(store, envelopes, receipts);
+        let first_unsent = receipts.len().min(begun + envelopes.len().saturating_sub(1)) - begun;
+        done.map_err(|error| {
+            let Some(envelope) = envelopes.get(first_unsent) else { return error };
+            let id = envelope.message().id().as_str();
+            // What was in doubt before stays so until it is known.
+            let stored = if self.in_doubt.contains(id) { Stored::Maybe } else { error.stored().unwrap_or(Stored::No) };
+            store.place(error.about_peer(envelope.to().as_str()).about_message(id)).with_stored(stored)
+        })
+    }
+
+    fn deliver_each(
+        &mut self,
+        store: &mut Store,
+        envelopes: &[Envelope<'_>],
+        receipts: &mut Vec<Receipt>,
+    ) -> Result<()> {
         match envelopes {
             [] => Ok(()),
             [one] => {
-                let sent = Outbound::new(store.tables(), one).and_then(|row| self.send(store, one.to(), &row));
-                receipts.push(sent.map_err(|error| place(store, one, error))?);
+                let row = Outbound::new(store.tables(), one)?;
+                receipts.push(self.send(store, one.to(), &row)?);
                 Ok(())
             }
             many => {
@@ -90,12 +103,8 @@ impl Outgoing {
                         }
                     }
                 }
-                let stored = self.send_all(store, &rows, receipts);
-                let first_unsent = receipts.len().min(many.len() - 1);
-                match (stored, refused) {
-                    (Err(error), _) | (Ok(()), Some(error)) => Err(place(store, &many[first_unsent], error)),
-                    (Ok(()), None) => Ok(()),
-                }
+                self.send_all(store, &rows, receipts)?;
+                refused.map_or(Ok(()), Err)
             }
         }
     }
@@ -103,8 +112,7 @@ impl Outgoing {
     fn send(&mut self, store: &mut Store, to: &PeerName, row: &Outbound<'_>) -> Result<Receipt> {
         let was_in_doubt = self.in_doubt.contains(row.id);
         if was_in_doubt && (is_there(store, to, row)? || was_taken(store, row)?) {
-            self.in_doubt.remove(row.id);
-            return Ok(self.recipient(store, to)?.receipt);
+            return self.was_stored(store, to, row);
         }
         for _ in 0..MOST_TRIES {
             let recipient = self.recipient(store, to)?;
@@ -112,8 +120,13 @@ impl Outgoing {
             match self.put(store, to, pid, row)? {
                 Put::Done => {
                     self.in_doubt.remove(row.id);
-                    self.ring(store, to);
-                    return Ok(receipt);
+                    return Ok(self.ring(store, to).unwrap_or(receipt));
+                }
+                Put::There if was_in_doubt => {
+                    // The server was just storing it when the connection was lost.
+                    if is_there(store, to, row)? || was_taken(store, row)? {
+                        return self.was_stored(store, to, row);
+                    }
                 }
                 Put::There => {
                     if is_there(store, to, row)? {
@@ -122,12 +135,31 @@ impl Outgoing {
                     // Read in the meantime, by a reader that is faster than the question.
                 }
                 Put::Changed => {
+                    if was_in_doubt && was_taken(store, row)? {
+                        return self.was_stored(store, to, row);
+                    }
                     self.known.remove(to);
                 }
             }
         }
         let detail = "the recipient comes and goes faster than a message can be stored";
         Err(Error::new(ErrorKind::Store, detail).with_retryable(true))
+    }
+
+    /// A message that was in doubt was stored the first time; only its reader may not have been told.
+    fn was_stored(&mut self, store: &mut Store, to: &PeerName, row: &Outbound<'_>) -> Result<Receipt> {
+        self.in_doubt.remove(row.id);
+        let receipt = match self.recipient(store, to) {
+            Ok(recipient) => recipient.receipt,
+            // It was taken by one who has left since.
+            Err(error) if error.kind() == ErrorKind::NoSuchPeer => return Ok(Receipt::Stored),
+            Err(error) => {
+                self.in_doubt.insert(row.id.to_owned());
+                return Err(error);
+            }
+        };
+        self.ring(store, to);
+        Ok(receipt)
     }
 
     /// One insert, which takes effect only if the recipient is as it was seen.
@@ -176,14 +208,22 @@ impl Outgoing {
         self.known.get(to).ok_or_else(no_such_peer)
     }
 
-    /// Rings a recipient's bell. A bell that nobody hears is an old one: its peer has begun another life since.
-    fn ring(&mut self, store: &mut Store, to: &PeerName) {
-        let Some(beside) = &store.beside else { return };
+    /// Tells a recipient that there is something in its mailbox, as well as that can be done.
+    pub(super) fn tell(&mut self, store: &mut Store, to: &PeerName) {
+        if self.recipient(store, to).is_ok() {
+            self.ring(store, to);
+        }
+    }
+
+    /// Rings a recipient's bell. A bell that nobody hears is an old one: its peer has begun another life since, or none.
+    /// Returns what becomes of messages to it then.
+    fn ring(&mut self, store: &mut Store, to: &PeerName) -> Option<Receipt> {
+        let beside = store.beside.as_ref()?;
         if self.ringer.is_none() {
             self.ringer = Ringer::new(beside.porch()).ok();
         }
-        let Some(ringer) = &self.ringer else { return };
-        let Some(known) = self.known.get(to) else { return };
+        let ringer = self.ringer.as_ref()?;
+        let known = self.known.get(to)?;
         if known.bell.as_ref().is_some_and(|bell| !ringer.ring(bell))
             && let Ok(now) = look_up(store, to)
         {
@@ -192,6 +232,7 @@ impl Outgoing {
             }
             self.known.insert(to.clone(), now);
         }
+        self.known.get(to).map(|known| known.receipt)
     }
 
     /// Stores many messages in one transaction.
@@ -223,10 +264,10 @@ impl Outgoing {
         let rows = &rows[..count];
         match self.insert_all(store, &known, rows)? {
             true => {
-                receipts.extend(rows.iter().map(|(to, _)| known.get(*to).copied().unwrap_or(Receipt::Stored)));
-                for to in known.keys() {
-                    self.ring(store, to);
+                for (to, receipt) in &mut known {
+                    *receipt = self.ring(store, to).unwrap_or(*receipt);
                 }
+                receipts.extend(rows.iter().map(|(to, _)| known.get(*to).copied().unwrap_or(Receipt::Stored)));
             }
             // One was there already, or somebody left: which one shows one by one.
             false => {
@@ -255,8 +296,8 @@ impl Outgoing {
                 rows.iter().for_each(|(to, _)| drop(self.known.remove(*to)));
                 Ok(false)
             }
-            // A lost connection leaves it open whether the transaction was kept.
-            Err(error) if error.kind() == ErrorKind::Store && error.is_retryable() => {
+            // A connection that is lost as a transaction ends leaves it open whether it was kept.
+            Err(error) if store.is_in_doubt() => {
                 self.in_doubt.extend(rows.iter().map(|(_, row)| row.id.to_owned()));
                 Err(error.with_stored(Stored::Maybe))
             }

@@ -52,7 +52,7 @@ pub(super) fn postgresql_password(host: &str, port: u16, database: &str, user: &
 
 /// The password of the first line that fits: `host:port:database:user:password`, where `*` fits all, and a backslash
 /// takes the next character as it is.
-fn password_in(text: &str, wanted: [&str; 4]) -> Option<String> {
+pub(super) fn password_in(text: &str, wanted: [&str; 4]) -> Option<String> {
     text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
         let mut fields = vec![String::new()];
         let mut is_star = vec![true];
@@ -83,7 +83,7 @@ pub(super) fn mysql_client() -> (Option<String>, Option<String>) {
     (user, std::env::var("MYSQL_PWD").ok().or(password))
 }
 
-fn client_section(text: &str) -> (Option<String>, Option<String>) {
+pub(super) fn client_section(text: &str) -> (Option<String>, Option<String>) {
     let (mut user, mut password, mut is_in) = (None, None, false);
     for line in text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';'])) {
         if let Some(section) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {

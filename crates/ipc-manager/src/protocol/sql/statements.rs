@@ -35,6 +35,8 @@ pub(super) struct Statements {
     pub(super) remove_peer: String,
     /// name.
     pub(super) discard: String,
+    /// name.
+    pub(super) discard_dead: String,
     /// id, to, from, stamp, content, broadcast, more, name of the recipient, its pid.
     pub(super) send: String,
     /// name: pid; locks the row against changes.
@@ -139,6 +141,7 @@ impl Statements {
                  AND NOT EXISTS (SELECT 1 FROM ipcm_messages WHERE ipcm_messages.[from] = :text)",
             ),
             discard: render("DELETE FROM ipcm_messages WHERE [to] = :text"),
+            discard_dead: render("DELETE FROM ipcm_dead WHERE [to] = :text"),
             send: render(&format!(
                 "INSERT INTO ipcm_messages ({message}) SELECT {values} FROM ipcm_peers \
                  {mine} AND active IS NOT NULL {{share}} {{unless there in ipcm_messages}}"

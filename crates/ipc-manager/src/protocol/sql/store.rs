@@ -84,7 +84,11 @@ impl Store {
         error.in_protocol(self.dialect.protocol()).on_route(self.route.as_str())
     }
 
-    pub(super) fn failed(&self, detail: &str, failure: Failure) -> Error {
+    pub(super) fn failed(&self, detail: &str, mut failure: Failure) -> Error {
+        #[cfg(any(feature = "postgresql", feature = "mysql"))]
+        if failure.trouble == Trouble::Unreachable && super::private::is_removed(&self.route) {
+            failure.trouble = Trouble::Missing;
+        }
         self.place(error_of(failure, detail))
     }
 
@@ -196,6 +200,14 @@ impl Tx<'_> {
         Ok(rows.into_iter().find_map(PeerRow::of))
     }
 
+    /// Removes the messages of a mailbox that were handed out too often; returns how many.
+    pub(super) fn discard_dead(&mut self, name: &str) -> std::result::Result<u64, Failure> {
+        if !self.schema.dead {
+            return Ok(0);
+        }
+        self.driver.execute(&self.texts.discard_dead, &[Param::Text(name)])
+    }
+
     /// The parameters that a statement has for a holder: none where there is no column for it.
     pub(super) fn holder<'p>(&self, holder: Option<&'p str>) -> Option<Param<'p>> {
         self.schema.holder.then_some(Param::text_or_null(holder))
@@ -232,16 +244,23 @@ pub(super) fn error_of(failure: Failure, detail: &str) -> Error {
             Error::new(ErrorKind::Timeout, detail)
         }
         Trouble::Missing => Error::new(ErrorKind::NoSuchBus, "there is no bus in the database, or it was removed"),
-        Trouble::Lost => {
-            Error::new(ErrorKind::Store, format!("{detail}: the connection was lost")).with_retryable(true)
-        }
+        Trouble::Lost => Error::new(ErrorKind::Store, format!("{detail}: the connection was lost")).with_store_away(),
         Trouble::InDoubt => {
-            Error::new(ErrorKind::Store, format!("{detail} for sure: the connection was lost")).with_retryable(true)
+            Error::new(ErrorKind::Store, format!("{detail} for sure: the connection was lost")).with_store_away()
         }
         Trouble::Unreachable => {
-            Error::new(ErrorKind::Store, format!("{detail}: the server cannot be reached")).with_retryable(true)
+            Error::new(ErrorKind::Store, format!("{detail}: the server cannot be reached")).with_store_away()
         }
         Trouble::Denied => Error::new(ErrorKind::Permission, detail),
+        #[cfg(feature = "tls")]
+        Trouble::Untrusted => Error::new(
+            ErrorKind::Permission,
+            format!("{detail}: its certificate does not show that it is the right one"),
+        ),
+        Trouble::Unable => Error::new(
+            ErrorKind::Unsupported,
+            format!("{detail}: it does not offer encryption, which the route asks for"),
+        ),
         Trouble::Corrupt => Error::new(ErrorKind::Corrupt, detail),
         Trouble::Duplicate | Trouble::Other => Error::new(ErrorKind::Store, detail),
     };

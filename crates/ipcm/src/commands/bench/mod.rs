@@ -29,9 +29,6 @@ use measure::{Kind, Measured, READER, Side, in_turns, sender};
 use progress::Progress;
 use report::{OfProtocol, OfSize, Report};
 
-/// How many messages go at once with `send_all`.
-const BATCH: usize = 64;
-
 /// Runs a worker.
 pub(super) fn work(context: &mut Context) -> Outcome {
     worker::run(context)
@@ -100,10 +97,9 @@ fn wanted(context: &Context, args: &BenchArgs) -> Outcome<Vec<(String, Option<St
 
 /// Everything that is measured for one size.
 fn kinds(args: &BenchArgs) -> Vec<Kind> {
-    let one_way = args
-        .senders
-        .iter()
-        .flat_map(|senders| [1, BATCH].map(|batch| Kind::OneWay { senders: usize::from(*senders), batch }));
+    let one_way = args.senders.iter().flat_map(|senders| {
+        [1, usize::from(args.batch)].map(|batch| Kind::OneWay { senders: usize::from(*senders), batch })
+    });
     one_way.chain([Kind::RoundTrip, Kind::Request]).collect()
 }
 

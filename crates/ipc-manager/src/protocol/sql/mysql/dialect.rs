@@ -65,7 +65,8 @@ impl Dialect for MysqlDialect {
     }
 
     fn front(&self) -> &'static str {
-        "SELECT MIN(ipcm_seq) FROM ipcm_messages WHERE [to] = :text"
+        // Before an empty mailbox, too: what comes in meanwhile is behind. It is where the numbers begin.
+        "SELECT COALESCE(MIN(ipcm_seq), 1099511627776) FROM ipcm_messages WHERE [to] = :text"
     }
 
     fn taking(&self) -> Taking {
@@ -132,7 +133,7 @@ impl Dialect for MysqlDialect {
     fn columns(&self) -> &'static str {
         "SELECT TABLE_NAME, COLUMN_NAME, CASE WHEN COLUMN_NAME = 'content' THEN CHARACTER_MAXIMUM_LENGTH END \
          FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() \
-         AND TABLE_NAME IN ('ipcm_peers', 'ipcm_messages', 'ipcm_damaged', 'ipcm_taken', 'ipcm_made')"
+         AND TABLE_NAME IN ('ipcm_peers', 'ipcm_messages', 'ipcm_damaged', 'ipcm_dead', 'ipcm_taken', 'ipcm_made')"
     }
 
     fn packet_limit(&self) -> Option<&'static str> {

@@ -53,7 +53,8 @@ impl Dialect for PostgresDialect {
     }
 
     fn front(&self) -> &'static str {
-        "SELECT MIN(ipcm_seq) FROM ipcm_messages WHERE [to] = :text"
+        // Before an empty mailbox, too: what comes in meanwhile is behind. It is where the numbers begin.
+        "SELECT COALESCE(MIN(ipcm_seq), 1) FROM ipcm_messages WHERE [to] = :text"
     }
 
     fn taking(&self) -> Taking {
@@ -108,7 +109,7 @@ impl Dialect for PostgresDialect {
     fn columns(&self) -> &'static str {
         "SELECT CAST(table_name AS text), CAST(column_name AS text), CAST(NULL AS bigint) \
          FROM information_schema.columns WHERE table_schema = ANY (current_schemas(false)) \
-         AND table_name IN ('ipcm_peers', 'ipcm_messages', 'ipcm_damaged', 'ipcm_taken', 'ipcm_made') \
+         AND table_name IN ('ipcm_peers', 'ipcm_messages', 'ipcm_damaged', 'ipcm_dead', 'ipcm_taken', 'ipcm_made') \
          UNION ALL SELECT 'ipcm_ring', CAST(tgname AS text), NULL FROM pg_trigger \
          WHERE tgrelid = to_regclass('ipcm_messages') AND tgname = 'ipcm_ring'"
     }
