@@ -13,6 +13,7 @@ pub(super) struct Server {
     pub(super) user: String,
     pub(super) database: String,
     /// Whether this worker started it, so that the tables are still to be made; it ends with this worker.
+    #[allow(dead_code, reason = "what matters is when it is dropped")]
     pub(super) started: Option<PrivateServer>,
 }
 

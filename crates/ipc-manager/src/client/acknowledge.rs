@@ -261,8 +261,11 @@ impl Client {
     pub(super) fn give_up_deliveries(&mut self, deadline: Deadline) {
         self.put_back_all();
         let Some(deliveries) = self.connection.deliveries() else { return };
-        if let Err(error) = riding_out(deadline, || deliveries.revive(&self.name, None)) {
-            log::warn!("{}: dead messages could not be handed over: {error}", self.name);
+        match riding_out(deadline, || deliveries.revive(&self.name, None)) {
+            // With the bus all else is gone, too.
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NoSuchBus => {}
+            Err(error) => log::warn!("{}: dead messages could not be handed over: {error}", self.name),
         }
     }
 }

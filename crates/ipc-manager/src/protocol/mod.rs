@@ -11,6 +11,7 @@ mod inbox;
 mod parameters;
 mod peer;
 mod registry;
+mod room;
 mod traits;
 mod wake;
 

@@ -32,8 +32,8 @@ impl Seat {
     pub(crate) fn leave(mut self, context: &Context, unprinted: &[Message], reader: bool) -> Outcome<()> {
         let put_back = if unprinted.is_empty() { Ok(()) } else { self.client.requeue(unprinted) };
         let own = self.client.name().to_string();
-        let unread =
-            self.client.is_ready().unwrap_or(false) || self.client.dead(&own).is_ok_and(|dead| !dead.is_empty());
+        let has_dead = |client: &mut Client| client.dead(&own).is_ok_and(|dead| !dead.is_empty());
+        let unread = self.client.is_ready().unwrap_or(false) || (reader && has_dead(&mut self.client));
         let wanted = self.suspended.is_some() || (unread && (self.chosen || reader));
         let left = if wanted && self.client.capabilities().suspend {
             let name = self.client.name().to_string();

@@ -15,6 +15,7 @@ use crate::limits::Limits;
 use crate::message::{Message, MessageId};
 use crate::name::PeerName;
 use crate::protocol::beside::{Beside, Holder};
+use crate::protocol::room::Room;
 use crate::protocol::{
     Connection, Connections, Damaged, Deliveries, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, PeerState,
     Receipt, Wake, Wanted,
@@ -68,8 +69,11 @@ pub(super) fn open(file: StateFile, options: OpenOptions) -> Result<Opened> {
         log::warn!("{name}: the doorbell cannot be hung up, so this peer polls: {error}");
     }
     let mut listing = Listing::new(file, Some(name.clone()));
-    let (state, _) = listing.file.read()?;
-    listing.note(&state);
+    // The name is taken, so nothing may fail any more: who else is there is found out at the first look, too.
+    match listing.file.read() {
+        Ok((state, _)) => listing.note(&state),
+        Err(error) => log::debug!("{name}: peers without a bell cannot be looked for: {error}"),
+    }
     let connection = JsonFileConnection {
         listing,
         name,
@@ -176,10 +180,11 @@ impl JsonFileConnection {
     }
 }
 
-/// Puts a message into a mailbox, if that is there; and says whose bell to ring.
+/// Puts a message into a mailbox, if that is there and has room; and says whose bell to ring.
 fn append(
     state: &mut State,
     porch: Option<&crate::system::doorbell::Porch>,
+    room: &mut Room<PeerName>,
     to: &PeerName,
     text: String,
 ) -> Result<(Receipt, Option<OsString>)> {
@@ -188,6 +193,7 @@ fn append(
     let Some(held) = held else {
         return Err(Error::new(ErrorKind::NoSuchPeer, "no peer of that name is on the bus"));
     };
+    room.take(to, |_| state.unread(to.as_str()))?;
     state.append(to.as_str(), text);
     let is_there = held == PeerState::Active;
     let bell = standing.holder().filter(|_| is_there).and_then(Holder::bell);
@@ -218,11 +224,13 @@ impl Connection for JsonFileConnection {
                 }
             }
         }
-        let porch = self.listing.porch();
+        let (porch, most_unread) = (self.listing.porch(), self.limits.unread_messages);
         let put = |state: &mut State| {
             let (mut done, mut bells, mut refused) = (Vec::new(), BTreeSet::new(), None);
+            // For this change only: the whole state is at hand.
+            let mut room = Room::new(most_unread);
             for (envelope, text) in envelopes.iter().zip(texts) {
-                match append(state, porch, envelope.to(), text) {
+                match append(state, porch, &mut room, envelope.to(), text) {
                     Ok((receipt, bell)) => {
                         done.push(receipt);
                         bells.extend(bell);

@@ -281,6 +281,12 @@ impl State {
         !self.kept(name).is_empty()
     }
 
+    /// How many messages wait, with those that were appended since it was read.
+    pub(super) fn unread(&self, name: &str) -> Result<usize> {
+        let new = self.mailboxes.iter().find(|(known, _)| known == name);
+        Ok(self.waiting(name)? + new.map_or(0, |(_, mailbox)| mailbox.front.len() + mailbox.back.len()))
+    }
+
     /// How many messages wait, as it was read.
     pub(super) fn waiting(&self, name: &str) -> Result<usize> {
         Ok(self.ranges(name, usize::MAX)?.0.len())

@@ -166,8 +166,7 @@ impl LocalMemoryConnection {
         let entry = entry.ok_or_else(|| Error::new(ErrorKind::NoSuchPeer, "no peer of that name is on the bus"))?;
         let most = self.limits.unread_messages.unwrap_or(MOST_UNREAD).min(MOST_UNREAD);
         if entry.messages.len() >= most {
-            let detail = format!("the recipient has {most} unread messages, and that is the limit");
-            return Err(Error::new(ErrorKind::WouldBlock, detail));
+            return Err(crate::protocol::room::full(most));
         }
         let store = || {
             entry.messages.push_back(Waiting::new(payload.to_vec(), false));

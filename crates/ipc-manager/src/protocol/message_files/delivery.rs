@@ -153,8 +153,10 @@ impl MessageFilesConnection {
     /// A mailbox, one's own or another's.
     fn mailbox_of(&mut self, of: &PeerName) -> Result<Arc<OwnedFd>> {
         if *of == self.name {
-            let dir = self.mailbox.dir();
-            return dir.map_err(|error| self.failed("the mailbox cannot be opened", error));
+            return self.mailbox.dir().map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound if self.store.is_gone() => self.store.removed(),
+                _ => self.failed("the mailbox cannot be opened", error),
+            });
         }
         let disk = disk_name(&self.store, of)?;
         let no_such_peer = || self.store.place(Error::new(ErrorKind::NoSuchPeer, "no peer of that name is on the bus"));

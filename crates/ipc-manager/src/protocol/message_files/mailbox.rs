@@ -75,6 +75,12 @@ enum Read {
     Message { message: Message, bytes: usize },
 }
 
+/// Removes a message's file; fails where that is refused twice, since a refusal that passes must not let what is newer
+/// overtake.
+fn remove_file(dir: BorrowedFd<'_>, file: &OsStr) -> io::Result<bool> {
+    files::remove_file(dir, file).or_else(|_| files::remove_file(dir, file))
+}
+
 impl Mailbox {
     pub(super) fn new(store: Arc<Store>, entry: OsString, own: PeerName, limits: Limits) -> io::Result<Self> {
         let identity = files::identity_of(files::open_dir_at(store.dir(), &entry)?)?;
@@ -205,7 +211,8 @@ impl Mailbox {
         serializer: &dyn Serializer,
         inbox: &mut Inbox,
     ) -> io::Result<Option<(Message, usize)>> {
-        let read = match self.read(dir, file, serializer) {
+        // Once more: a refusal that passes must not let what is newer overtake.
+        let read = match self.read(dir, file, serializer).or_else(|_| self.read(dir, file, serializer)) {
             Err(error) if is_of_one_file(&error) => {
                 self.report_unreadable(file.to_owned(), error, inbox);
                 return Ok(None);
@@ -294,7 +301,7 @@ impl Mailbox {
             };
             // Who removes it has it: two readers never both hand it out.
             match message {
-                Some(message) if files::remove_file(dir.as_fd(), &file)? => {
+                Some(message) if remove_file(dir.as_fd(), &file)? => {
                     if layout::is_put_back(&file) {
                         inbox.accept_again(message);
                     } else {

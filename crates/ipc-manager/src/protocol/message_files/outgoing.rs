@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use super::layout;
 use crate::error::{Error, ErrorKind, Result, Stored};
-use crate::limits::Limits;
 use crate::message::MessageId;
 use crate::protocol::directory_store::{EntryState, Holding, Store, disk_name, is_reserved};
+use crate::protocol::room::Room;
 use crate::protocol::{Durability, Envelope, PeerState, Receipt};
 use crate::system::files::{self, Untrusted};
 
@@ -27,18 +27,15 @@ pub(super) struct Outgoing {
     sync: files::Sync,
     /// Recipients that were alive at the last send, in a form that is cheap to ask again.
     alive: HashMap<OsString, Holding>,
-    /// The high-water mark of mailboxes, if there is one.
-    most_unread: Option<usize>,
     /// The newest id that was stored, of those that the thread makes that uses this.
     newest: Option<MessageId>,
-    /// How many messages each recipient has room for, until its mailbox is counted again.
-    room: HashMap<OsString, usize>,
+    room: Room<OsString>,
 }
 
 impl Outgoing {
     pub(super) fn new(store: Arc<Store>, durability: Durability, most_unread: Option<usize>) -> Self {
         let sync = if durability == Durability::Power { files::Sync::Disk } else { files::Sync::Kernel };
-        Self { store, sync, alive: HashMap::new(), most_unread, newest: None, room: HashMap::new() }
+        Self { store, sync, alive: HashMap::new(), newest: None, room: Room::new(most_unread) }
     }
 
     /// Stores one message. An error means that it is not there and never will be.
@@ -66,7 +63,8 @@ impl Outgoing {
         // An id that another implementation chose may be passed on only where it can be a file name.
         let id = MessageId::new(envelope.message().id().as_str())?;
         let (pending, ready) = (layout::pending(&id), layout::ready(&id));
-        self.take_room(&disk)?;
+        let unread = |_| Ok(usize::try_from(layout::unread(self.store.dir(), &disk)).unwrap_or(usize::MAX));
+        self.room.take(disk.as_os_str(), unread)?;
         self.write(dir.as_fd(), &disk, &pending, payload)?;
         let is_in_hand =
             if self.is_new(&id) { Ok(false) } else { self.is_in_hand(dir.as_fd(), &disk, &ready, payload) };
@@ -97,27 +95,6 @@ impl Outgoing {
             })?;
         }
         Ok(receipt)
-    }
-
-    /// Refuses what passes the high-water mark. Readers only make room, so what was counted once may be filled.
-    fn take_room(&mut self, disk: &OsStr) -> Result<()> {
-        let Some(most) = self.most_unread else { return Ok(()) };
-        let room = match self.room.get(disk) {
-            Some(room) if *room > 0 => *room,
-            _ => {
-                let unread = usize::try_from(layout::unread(self.store.dir(), disk)).unwrap_or(usize::MAX);
-                most.saturating_sub(unread).min(Limits::UNCOUNTED)
-            }
-        };
-        if room == 0 {
-            let detail = format!("the recipient has {most} unread messages, and that is the limit");
-            return Err(Error::new(ErrorKind::WouldBlock, detail));
-        }
-        if self.room.len() >= MOST_HOLDING {
-            self.room.clear();
-        }
-        self.room.insert(disk.to_owned(), room - 1);
-        Ok(())
     }
 
     fn write(&self, dir: BorrowedFd<'_>, disk: &OsStr, pending: &OsStr, payload: &[u8]) -> Result<()> {

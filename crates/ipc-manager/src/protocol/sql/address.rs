@@ -194,8 +194,7 @@ impl Family {
             dsn.push_str(&format!(";{prefix}{key}={value}"));
         }
         let route = Route::new(&dsn)?;
-        let is_same = self.parse(&route).is_ok_and(|read| read == Address { user: None, ..address.clone() });
-        if !is_same {
+        if !self.parse(&route).is_ok_and(|read| read.is_place_of(address)) {
             return Err(self.refuse("the route has a value that no data source name can have"));
         }
         Ok(route)
@@ -203,6 +202,13 @@ impl Family {
 }
 
 impl Address {
+    /// Whether both are one database, reached in one way, whoever asks.
+    pub(super) fn is_place_of(&self, other: &Self) -> bool {
+        let Self { database, host, port, user: _, encryption, options } = self;
+        (database, host, port, options) == (&other.database, &other.host, &other.port, &other.options)
+            && encryption.means(&other.encryption)
+    }
+
     /// Refuses encryption that cannot be had, before anything is sent. `sockets_need_none`: the family has it that nothing
     /// about encryption applies to what does not leave the machine.
     pub(super) fn check_encryption(&self, sockets_need_none: bool, is_built_in: bool) -> Result<()> {
@@ -312,6 +318,11 @@ mod tests {
             PG.dsn(&parse(&PG, "postgres://app@h/a%20b").unwrap()).unwrap().as_str(),
             "dbi:Pg:dbname=a b;host=h"
         );
+        // Without a certificate to trust there is no word for it, and less would be read.
+        let weaker = parse(&MY, "mariadb://h/a?ssl-mode=verify_ca").unwrap();
+        assert_eq!(MY.dsn(&weaker).unwrap_err().kind(), ErrorKind::InvalidInfo);
+        let checked = parse(&MY, "mariadb://h/a?ssl-mode=verify_identity&ssl-ca=/ca").unwrap();
+        assert!(parse(&MY, MY.dsn(&checked).unwrap().as_str()).unwrap().is_place_of(&checked));
         for bad in ["postgres://h/%+f", "postgres://h/%f", "postgres://h/a%", "postgres://h/%\u{e9}"] {
             assert!(parse(&PG, bad).is_err(), "{bad}");
         }

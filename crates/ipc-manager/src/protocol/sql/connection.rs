@@ -75,8 +75,8 @@ pub(super) fn open(mut store: Store, options: OpenOptions) -> Result<Opened> {
     let connection = SqlConnection {
         listing,
         held,
+        outgoing: Outgoing::new(limits.unread_messages),
         limits,
-        outgoing: Outgoing::default(),
         bell,
         left_over,
         has_rung: false,

@@ -195,6 +195,10 @@ impl SqlConnection {
     /// Whether a peer is there whose dead messages are asked for, and whether the table is.
     fn has_table_of(&mut self, of: &PeerName) -> Result<bool> {
         let store = &mut self.listing.store;
+        if *of == self.held.name {
+            // Nobody else makes dead messages of one's own.
+            return Ok(store.schema.dead);
+        }
         let row = store.peer_row(of.as_str())?;
         let is_known = |row: &super::store::PeerRow| row.standing.state(store.porch()).is_some();
         if !row.as_ref().is_some_and(is_known) {

@@ -59,16 +59,16 @@ mod servers {
             .seed("postgres://app@db.example:5433/my%20db?options=x&sslmode=require")
             .seed("mariadb://[::1]:3307/a?charset=utf8")
             .seed("postgresql:///a?host=/run/pg")
+            .seed("mysql://h/a?ssl-mode=VERIFY_IDENTITY&ssl-ca=/ca.pem")
             .bytes(|input| {
                 let Ok(route) = Route::new(&String::from_utf8_lossy(input)) else { return };
                 for family in protocols.iter().map(|protocol| &protocol.0.family) {
-                    let Ok(mut address) = family.parse(&route) else { continue };
+                    let Ok(address) = family.parse(&route) else { continue };
                     let _ = address.canonical();
-                    // Who one is stays out of what is handed to others.
-                    address.user = None;
                     let Ok(dsn) = family.dsn(&address) else { continue };
                     let read = family.parse(&dsn).expect("what was written can be read");
-                    assert_eq!(read, address, "{dsn}");
+                    // Who one is stays out of what is handed to others.
+                    assert!(read.user.is_none() && read.is_place_of(&address), "{dsn}");
                 }
             });
     }

@@ -9,6 +9,7 @@ use super::store::{Store, Tx};
 use super::value::{Failure, Param, Trouble};
 use crate::error::{Error, ErrorKind, Result, Stored};
 use crate::name::PeerName;
+use crate::protocol::room::Room;
 use crate::protocol::{Envelope, PeerState, Receipt};
 use crate::system::doorbell::Ringer;
 use crate::system::process::Watched;
@@ -41,12 +42,13 @@ impl Recipient {
 }
 
 /// The sending half of a connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Outgoing {
     known: HashMap<PeerName, Recipient>,
     ringer: Option<Ringer>,
     /// Ids of messages of which it is not known whether they were stored.
     in_doubt: HashSet<String>,
+    room: Room<PeerName>,
 }
 
 /// What became of one insert.
@@ -59,6 +61,12 @@ enum Put {
 }
 
 impl Outgoing {
+    /// `most_unread` is the high-water mark of mailboxes, if there is one.
+    pub(super) fn new(most_unread: Option<usize>) -> Self {
+        let (known, in_doubt) = (HashMap::new(), HashSet::new());
+        Self { known, ringer: None, in_doubt, room: Room::new(most_unread) }
+    }
+
     /// Stores messages in order; a receipt for each that is stored.
     pub(super) fn deliver(
         &mut self,
@@ -114,6 +122,8 @@ impl Outgoing {
         if was_in_doubt && (is_there(store, to, row)? || was_taken(store, row)?) {
             return self.was_stored(store, to, row);
         }
+        self.recipient(store, to)?;
+        self.room.take(to, |most| unread(store, to, most))?;
         for _ in 0..MOST_TRIES {
             let recipient = self.recipient(store, to)?;
             let (pid, receipt) = (recipient.pid, recipient.receipt);
@@ -249,16 +259,26 @@ impl Outgoing {
             }
             return Ok(());
         }
-        let (mut known, mut count, mut refused) = (HashMap::new(), rows.len(), None);
+        let (mut known, mut count, mut refused) = (HashMap::<PeerName, Receipt>::new(), rows.len(), None);
+        // How many of these are for whom, which the store does not count yet.
+        let mut own: HashMap<&PeerName, usize> = HashMap::new();
         for (at, (to, _)) in rows.iter().enumerate() {
-            if !known.contains_key(*to) {
-                match self.recipient(store, to) {
-                    Ok(recipient) => known.insert((*to).clone(), recipient.receipt),
-                    Err(error) => {
-                        (count, refused) = (at, Some(error));
-                        break;
-                    }
-                };
+            let recipient = match known.get(*to) {
+                Some(receipt) => Ok(*receipt),
+                None => self.recipient(store, to).map(|recipient| recipient.receipt),
+            };
+            let has_room = recipient.and_then(|receipt| {
+                let own = own.entry(to).or_default();
+                self.room.take(*to, |most| Ok(unread(store, to, most)? + *own))?;
+                *own += 1;
+                Ok(receipt)
+            });
+            match has_room {
+                Ok(receipt) => drop(known.insert((*to).clone(), receipt)),
+                Err(error) => {
+                    (count, refused) = (at, Some(error));
+                    break;
+                }
             }
         }
         let rows = &rows[..count];
@@ -334,6 +354,14 @@ fn insert_within(
         left = &left[count..];
     }
     Ok(true)
+}
+
+/// How many messages wait for a recipient, counted up to a number.
+fn unread(store: &mut Store, to: &PeerName, most: usize) -> Result<usize> {
+    let params = [Param::Text(to.as_str()), Param::Integer(i64::try_from(most).unwrap_or(i64::MAX))];
+    let rows = store.query("waiting messages cannot be counted", |texts| &texts.unread_up_to, &params)?;
+    let count = rows.into_iter().next().and_then(|mut row| row.next().as_integer());
+    Ok(count.and_then(|count| usize::try_from(count).ok()).unwrap_or(0))
 }
 
 fn look_up(store: &mut Store, to: &PeerName) -> Result<Recipient> {

@@ -15,14 +15,18 @@ fn home() -> Option<PathBuf> {
 
 /// The login name of this process's user.
 pub(super) fn login_name() -> Option<String> {
-    let uid = rustix::process::geteuid().as_raw();
+    let of_file = name_of(rustix::process::geteuid().as_raw());
+    of_file.or_else(|| std::env::var("LOGNAME").ok()).or_else(|| std::env::var("USER").ok())
+}
+
+/// The login name of a user, where the system's own file has it.
+pub(super) fn name_of(uid: u32) -> Option<String> {
     let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let of_file = accounts.lines().find_map(|line| {
+    accounts.lines().find_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;
         (fields.nth(1)?.parse::<u32>().ok()? == uid).then(|| name.to_owned())
-    });
-    of_file.or_else(|| std::env::var("LOGNAME").ok()).or_else(|| std::env::var("USER").ok())
+    })
 }
 
 /// A file that others cannot read; none if it is not there, or if they can.

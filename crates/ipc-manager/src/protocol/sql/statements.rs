@@ -61,6 +61,8 @@ pub(super) struct Statements {
     pub(super) unread: String,
     /// name: how many.
     pub(super) unread_of: String,
+    /// name, how many at most: how many.
+    pub(super) unread_up_to: String,
     /// id.
     pub(super) was_taken: String,
     /// seconds.
@@ -171,6 +173,9 @@ impl Statements {
             last_stamp: render("SELECT {MAX(stamp)!} FROM ipcm_messages WHERE [from] = :text"),
             unread: render("SELECT [to], COUNT(*) FROM ipcm_messages GROUP BY [to]"),
             unread_of: render("SELECT COUNT(*) FROM ipcm_messages WHERE [to] = :text"),
+            unread_up_to: render(
+                "SELECT COUNT(*) FROM (SELECT 1 AS one FROM ipcm_messages WHERE [to] = :text LIMIT :int) AS waiting",
+            ),
             was_taken: render("SELECT 1 FROM ipcm_taken WHERE id = :id"),
             forget_taken: render("DELETE FROM ipcm_taken WHERE taken < :seconds"),
             message_locked: render("SELECT {id!} FROM ipcm_messages WHERE id = :id {update}"),
