@@ -84,6 +84,8 @@ pub use service::{
     Remote, Reply, Request, RequestId, Response, Service, ServiceBuilder, ServiceResult, Ticket, When,
 };
 pub use stats::Stats;
+#[doc(hidden)]
+pub use system::poll::without_rings;
 
 #[cfg(test)]
 mod fuzz;

@@ -84,7 +84,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     Clause {
         id: "owner.signal",
         text: "An owner with a signal sends it to every peer's process when it ends the bus.",
-        source: &["OWN-06", "C6"],
+        source: &["C6"],
         needs: &[Need::Processes],
         run: signal,
     },
@@ -101,6 +101,13 @@ pub(super) const CLAUSES: &[Clause] = &[
         source: &["T16"],
         needs: &[Need::Processes],
         run: death,
+    },
+    Clause {
+        id: "owner.signal_of_a_service",
+        text: "A service with a callback for the owner's signal hears it before it ends with the bus.",
+        source: &["OWN-06"],
+        needs: &[Need::Processes],
+        run: signal_of_a_service,
     },
 ];
 
@@ -294,4 +301,16 @@ fn death(context: &Context<'_>) {
     assert!(heir.shutdown().unwrap().is_balanced());
     let late = ipc_manager::Client::builder("late", &info).registry(registry).connect();
     assert_eq!(late.unwrap_err().kind(), ErrorKind::NoSuchBus);
+}
+
+fn signal_of_a_service(context: &Context<'_>) {
+    let owner = context.owner().signal(Signal::USR1).peer_timeout(PATIENCE).spawn().unwrap();
+    let mut bus = context.bus_of(owner);
+    let mut actor = bus.actor("actor", &json!({"watch": ["signal", "cleanup"]}));
+    assert_eq!(actor.request("actor", &json!({"value": 1})).unwrap(), 1);
+    // The handle has a place on the bus, too; its process, this one, is not to hear the signal.
+    drop(actor);
+    bus.take_owner().shutdown().unwrap();
+    let noted = std::fs::read_to_string(context.sandbox().dir().join("cleaned-actor")).expect("it cleaned up");
+    assert_eq!(noted, json!([["signal", "USR1"]]).to_string(), "what it had noted when it ended");
 }

@@ -80,6 +80,13 @@ pub(super) const CLAUSES: &[Clause] = &[
         needs: &[Need::NoDescriptors],
         run: no_descriptors,
     },
+    Clause {
+        id: "wait.without_a_ring",
+        text: "A message is received although every ring for it is lost: at the next look, which is soon enough.",
+        source: &["T01"],
+        needs: &[],
+        run: without_a_ring,
+    },
 ];
 
 fn ready(context: &Context<'_>) {
@@ -203,4 +210,33 @@ fn no_descriptors(context: &Context<'_>) {
     let wake = a.wake().unwrap();
     assert!(wake.descriptors.is_empty());
     assert!(wake.look_every <= Duration::from_secs(1), "it would look too rarely");
+}
+
+fn without_a_ring(context: &Context<'_>) {
+    let bus = context.bus();
+    let (mut reader, mut sender) = (bus.client("reader"), bus.client("sender"));
+    let every = reader.wake().unwrap().look_every;
+    assert!(every <= PATIENCE, "{every:?} is for ever");
+    let own = rustix::thread::gettid();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            // For long enough that it is no look at the store that it waits for.
+            let mut looks_asleep = 0;
+            eventually("the reader to sleep", || {
+                looks_asleep = if is_asleep(own) { looks_asleep + 1 } else { 0 };
+                looks_asleep >= 20
+            });
+            sender.send("reader", "unheard").unwrap();
+        });
+        let begun = Instant::now();
+        let message = ipc_manager::without_rings(|| reader.recv_timeout(every + PATIENCE)).unwrap();
+        assert_eq!(message.content(), "unheard");
+        println!("told of a message without a ring, over {}, after {:.1?}", context.subject().name(), begun.elapsed());
+    });
+}
+
+/// Whether a thread of this process sleeps in the kernel; where that cannot be known, it is taken to.
+fn is_asleep(thread: rustix::process::Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{}/stat", thread.as_raw_nonzero()));
+    stat.map_or(true, |stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S')))
 }

@@ -85,8 +85,13 @@ impl Client {
     /// were held back found no room within five seconds: these are handed back then, and in
     /// [`take_unsent`](Client::take_unsent) in any case. Else what the store says.
     pub fn disconnect(&mut self) -> Result<()> {
+        self.disconnect_within(DRAIN_DEADLINE)
+    }
+
+    /// As [`disconnect`](Client::disconnect), waiting so long for room for what was held back.
+    pub(crate) fn disconnect_within(&mut self, drain: Duration) -> Result<()> {
         let mut unread = Vec::new();
-        let left = self.leave(&mut |client: &mut Self, messages: Vec<Message>| {
+        let left = self.leave(drain, &mut |client: &mut Self, messages: Vec<Message>| {
             // They were counted as they were taken, but nobody read them.
             client.registered.count(|stats| {
                 for message in &messages {
@@ -96,7 +101,7 @@ impl Client {
             unread.extend(messages);
         });
         let error = match left {
-            Ok(unsent) if unread.is_empty() => return self.all_sent(unsent),
+            Ok(unsent) if unread.is_empty() => return self.all_sent(unsent, drain),
             Ok(_) => {
                 let detail = format!("messages were waiting unread: {}", unread.len());
                 let error = Error::new(ErrorKind::UnreadMessages, detail);
@@ -114,26 +119,26 @@ impl Client {
     /// # Errors
     /// [`Timeout`](ErrorKind::Timeout) as for [`disconnect`](Client::disconnect), and what the store says.
     pub fn disconnect_with(&mut self, mut handler: impl FnMut(Vec<Message>)) -> Result<()> {
-        let left = self.leave(&mut |_, messages| handler(messages));
-        left.and_then(|unsent| self.all_sent(unsent)).map_err(|error| error.during("disconnect"))
+        let left = self.leave(DRAIN_DEADLINE, &mut |_, messages| handler(messages));
+        left.and_then(|unsent| self.all_sent(unsent, DRAIN_DEADLINE)).map_err(|error| error.during("disconnect"))
     }
 
-    fn all_sent(&self, unsent: Vec<Message>) -> Result<()> {
+    fn all_sent(&self, unsent: Vec<Message>, drain: Duration) -> Result<()> {
         if unsent.is_empty() {
             return Ok(());
         }
-        let detail = format!("messages that were held back had no room in {DRAIN_DEADLINE:?}: {}", unsent.len());
+        let detail = format!("messages that were held back had no room in {drain:?}: {}", unsent.len());
         let error = Error::new(ErrorKind::Timeout, detail).about_peer(self.name.as_str());
         Err(error.on_route(self.info.route().as_str()).during("disconnect").with_messages(unsent))
     }
 
-    fn leave(&mut self, unread: &mut dyn FnMut(&mut Self, Vec<Message>)) -> Result<Vec<Message>> {
+    fn leave(&mut self, drain: Duration, unread: &mut dyn FnMut(&mut Self, Vec<Message>)) -> Result<Vec<Message>> {
         match self.check("disconnect") {
             Err(error) if error.kind() == ErrorKind::Disconnected => return Ok(Vec::new()),
             checked => checked?,
         }
+        let unsent = self.drain_or_give_up(Deadline::after(drain));
         let deadline = Deadline::after(DRAIN_DEADLINE);
-        let unsent = self.drain_or_give_up(deadline);
         match riding_out(deadline, || self.connection.unlist()) {
             // Nothing has happened yet, so it can be tried again.
             Err(error) if error.kind() != ErrorKind::NoSuchBus => return Err(error),

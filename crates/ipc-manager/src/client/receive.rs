@@ -9,6 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::protocol::{Damaged, Inbox, Wanted};
 use crate::system::Deadline;
+use crate::system::rings;
 
 /// Most reports of damaged messages that are kept for whoever asks.
 const MOST_REPORTS: usize = 1_000;
@@ -101,29 +102,31 @@ impl Client {
         take: fn(&mut Self, &'static str) -> Result<Option<T>>,
     ) -> Result<T> {
         let mut away = Away::new();
-        loop {
-            let taken = match take(self, operation) {
-                Ok(taken) => taken,
-                Err(error) => {
-                    away.ride_out(error, deadline)?;
-                    continue;
+        let look = |client: &mut Self| {
+            loop {
+                match take(client, operation) {
+                    Ok(taken) => {
+                        away.is_over();
+                        return Ok(taken);
+                    }
+                    Err(error) => drop(away.ride_out(error, deadline)?),
                 }
-            };
-            away.is_over();
-            if let Some(message) = taken {
-                return Ok(message);
             }
-            if self.outbox.is_empty() && self.short_waits.looks_again() {
-                continue;
+        };
+        let sleep = |client: &mut Self| {
+            if client.outbox.is_empty() && client.short_waits.looks_again() {
+                return Ok(None);
             }
-            let slept = self.sleep(Wanted::MESSAGES, deadline, LONGEST_SLEEP);
+            let slept = client.sleep(Wanted::MESSAGES, deadline, LONGEST_SLEEP);
             if slept.map_err(|error| error.during(operation))? == Some(Wait::Timeout) {
-                self.short_waits.give_up();
+                client.short_waits.give_up();
                 let waited = timeout.unwrap_or_default();
                 let error = Error::new(ErrorKind::Timeout, format!("no message came within {waited:?}"));
-                return Err(error.during(operation).about_peer(self.name.as_str()));
+                return Err(error.during(operation).about_peer(client.name.as_str()));
             }
-        }
+            Ok(None)
+        };
+        rings::wait(self, look, sleep)
     }
 
     /// Takes the next message, if one is there; as [`take`](Client::take), without a list.

@@ -10,6 +10,7 @@ use crate::name::PeerName;
 use crate::protocol::{PeerState, Wake, Wanted};
 use crate::system::Deadline;
 use crate::system::poll::{self, Woken};
+use crate::system::rings;
 
 /// Longest sleep where neither a deadline nor the protocol says anything.
 pub(super) const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
@@ -136,24 +137,25 @@ impl Client {
 
     fn wait_until(&mut self, wanted: &WaitFor, deadline: Deadline) -> Result<Wait> {
         let mut away = Away::new();
-        loop {
-            self.put_back_returned();
-            match self.look_for(wanted) {
-                Ok(Some(happened)) => return Ok(happened),
-                Ok(None) => away.is_over(),
-                Err(error) => {
-                    if away.ride_out(error, deadline)? == Woken::Signal {
-                        return Ok(Wait::Signal);
+        let look = |client: &mut Self| {
+            loop {
+                client.put_back_returned();
+                match client.look_for(wanted) {
+                    Ok(happened) => {
+                        away.is_over();
+                        return Ok(happened);
                     }
-                    continue;
+                    Err(error) => {
+                        if away.ride_out(error, deadline)? == Woken::Signal {
+                            return Ok(Some(Wait::Signal));
+                        }
+                    }
                 }
             }
-            let most = if wanted.gone.is_some() { LOOK_FOR_DEATH } else { LONGEST_SLEEP };
-            let for_what = Wanted { messages: wanted.message, peers: wanted.peer_changes || wanted.gone.is_some() };
-            if let Some(ended) = self.sleep(for_what, deadline, most)? {
-                return Ok(ended);
-            }
-        }
+        };
+        let most = if wanted.gone.is_some() { LOOK_FOR_DEATH } else { LONGEST_SLEEP };
+        let for_what = Wanted { messages: wanted.message, peers: wanted.peer_changes || wanted.gone.is_some() };
+        rings::wait(self, look, |client| client.sleep(for_what, deadline, most))
     }
 
     /// Whether something of what is wanted has happened already.

@@ -36,7 +36,8 @@ impl RequestId {
     /// An id of the caller's choice. It must not be empty, nor `0`: that is no id on the wire.
     #[must_use]
     pub fn new(id: &str) -> Self {
-        Self::of(&Value::from(id))
+        // A text as JSON, which cannot fail.
+        Self { json: serde_json::to_string(id).unwrap_or_default().into() }
     }
 
     pub(super) fn generate() -> Self {
@@ -65,6 +66,11 @@ impl fmt::Debug for RequestId {
 
 impl Serialize for RequestId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        // Nearly every id is a string without anything to escape.
+        let plain = self.json.strip_prefix('"').and_then(|json| json.strip_suffix('"'));
+        if let Some(plain) = plain.filter(|plain| !plain.contains('\\')) {
+            return serializer.serialize_str(plain);
+        }
         let raw: &RawValue = serde_json::from_str(&self.json).map_err(serde::ser::Error::custom)?;
         raw.serialize(serializer)
     }

@@ -207,7 +207,9 @@ impl Service {
         self.remote.end();
         // What was there before comes back.
         self.signals = None;
-        let left = match self.client.disconnect() {
+        // What had no room by now was told of, and is no reason for the service to fail.
+        let left = match self.client.disconnect_within(Duration::ZERO) {
+            Err(error) if error.kind() == ErrorKind::Timeout && !error.messages().is_empty() => Ok(()),
             Err(error) if error.kind() == ErrorKind::UnreadMessages => {
                 let count = error.messages().len();
                 log::warn!("{}: {count} messages came too late for this service", self.settings.name);

@@ -39,9 +39,7 @@ impl Service {
             if !activity.is_empty() || worked || !self.given_up.is_empty() {
                 return Ok(activity);
             }
-            if !self.client.comes_at_once()? {
-                self.sleep()?;
-            }
+            self.sleep()?;
         }
     }
 
@@ -50,6 +48,10 @@ impl Service {
         self.watch_what_is_wanted()?;
         self.receive()?;
         activity.peers = self.peer_watch.changes(&mut self.client)?;
+        // What is on its way is here sooner than all else is found out.
+        if self.inbox.is_empty() && self.client.comes_at_once()? {
+            self.receive()?;
+        }
         waiting::settle_hopeless(self).map(drop)
     }
 

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::name::PeerName;
 use crate::protocol::Wanted;
-use crate::system::{Deadline, poll};
+use crate::system::{Deadline, poll, rings};
 
 /// How long a request is waited for unless something else was said.
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -96,22 +96,21 @@ pub(super) fn send<A: Asker, T: Serialize + ?Sized>(
 pub(super) fn next<A: Asker>(asker: &mut A, id: &RequestId, timeout: Option<Duration>) -> Result<Response> {
     let deadline = timeout.map_or(Deadline::NEVER, Deadline::after);
     let mut away = Away::new();
-    loop {
+    let look = |asker: &mut A| {
         if let Some(response) = asker.parts().1.take(id)? {
-            return Ok(response);
+            return Ok(Some(response));
         }
-        let looked = asker.receive().and_then(|_| match asker.parts().1.take(id)? {
-            Some(response) => Ok(Some(response)),
-            None => settle_hopeless(asker).map(|_| None),
-        });
-        match looked {
-            Ok(Some(response)) => return Ok(response),
-            Ok(None) => away.is_over(),
-            Err(error) => {
-                away.ride_out(error, deadline)?;
-                continue;
+        loop {
+            match receive_one(asker, id) {
+                Ok(response) => {
+                    away.is_over();
+                    return Ok(response);
+                }
+                Err(error) => drop(away.ride_out(error, deadline)?),
             }
         }
+    };
+    let sleep_for_it = |asker: &mut A| {
         // It may have been settled, and then there is nothing to sleep for.
         let is_open = asker.parts().1.open().any(|open| open == id);
         if is_open && sleep(asker, deadline)? {
@@ -119,6 +118,22 @@ pub(super) fn next<A: Asker>(asker: &mut A, id: &RequestId, timeout: Option<Dura
             let error = Error::new(ErrorKind::Timeout, format!("no response came within {waited:?}"));
             let peer = asker.parts().1.peer_of(id).map(ToString::to_string).unwrap_or_default();
             return Err(error.about_peer(&peer));
+        }
+        Ok(None)
+    };
+    rings::wait(asker, look, sleep_for_it)
+}
+
+/// Looks into the mailbox for a response, and if there is none, whether one can still come.
+fn receive_one<A: Asker>(asker: &mut A, id: &RequestId) -> Result<Option<Response>> {
+    loop {
+        asker.receive()?;
+        if let Some(response) = asker.parts().1.take(id)? {
+            return Ok(Some(response));
+        }
+        // One that is on its way is here sooner than all else is found out.
+        if !asker.parts().0.comes_at_once()? {
+            return settle_hopeless(asker).map(|_| None);
         }
     }
 }
@@ -190,12 +205,9 @@ pub(super) fn take_back<A: Asker>(asker: &mut A, id: &RequestId) -> Result<()> {
 }
 
 /// Sleeps until something may have come. Returns whether the time is over.
-pub(super) fn sleep<A: Asker>(asker: &mut A, deadline: Deadline) -> Result<bool> {
+pub(super) fn sleep<A: Asker>(asker: &A, deadline: Deadline) -> Result<bool> {
     if deadline.has_passed() {
         return Ok(true);
-    }
-    if asker.parts().0.comes_at_once()? {
-        return Ok(false);
     }
     let most = asker.sleep_at_most();
     let (client, requester) = asker.view();

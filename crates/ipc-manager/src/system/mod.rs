@@ -13,6 +13,7 @@ pub(crate) mod lock;
 pub(crate) mod pipe;
 pub(crate) mod poll;
 pub(crate) mod process;
+pub(crate) mod rings;
 pub(crate) mod signals;
 pub(crate) mod stream;
 pub(crate) mod tree;

@@ -1,11 +1,37 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Waiting for descriptors: the only place where this crate sleeps.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+thread_local! {
+    static IS_DEAF: Cell<bool> = const { Cell::new(false) };
+}
+
+/// For tests of what a lost ring costs: while this runs, no descriptor wakes a wait of this thread, and no change of a
+/// directory is known to it.
+#[doc(hidden)]
+pub fn without_rings<T>(run: impl FnOnce() -> T) -> T {
+    /// Hears again, also after a panic.
+    struct Hears;
+    impl Drop for Hears {
+        fn drop(&mut self) {
+            IS_DEAF.set(false);
+        }
+    }
+    let _hears = Hears;
+    IS_DEAF.set(true);
+    run()
+}
+
+/// Whether rings are to be lost on this thread.
+pub(crate) fn is_deaf() -> bool {
+    IS_DEAF.get()
+}
 
 /// Why a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +49,7 @@ pub(crate) fn readable(descriptors: &[BorrowedFd<'_>], most: Duration) -> io::Re
 
 /// Waits until a descriptor of the first is readable, or one of the second writable; or as [`readable`].
 pub(crate) fn either(readers: &[BorrowedFd<'_>], writers: &[BorrowedFd<'_>], most: Duration) -> io::Result<Woken> {
+    let readers = if is_deaf() { &[] } else { readers };
     let mut polled = Vec::with_capacity(readers.len() + writers.len());
     polled.extend(readers.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)));
     polled.extend(writers.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::OUT)));

@@ -55,7 +55,9 @@ mod linux {
     use rustix::io::Errno;
 
     use super::{Bell, Interest, Ordering, Watch};
+    use crate::system::poll;
     use crate::system::process::own_pid;
+    use crate::system::rings::{self, Marked, change};
 
     /// The process's inotify instance and who watches what.
     #[derive(Debug)]
@@ -93,12 +95,12 @@ mod linux {
             loop {
                 match reader.next() {
                     Ok(event) if event.events().contains(ReadFlags::QUEUE_OVERFLOW) => {
-                        bells.values().flatten().filter_map(Weak::upgrade).for_each(|bell| bell.change());
+                        bells.values().flatten().filter_map(Weak::upgrade).for_each(|bell| change(&*bell));
                     }
                     Ok(event) => {
                         let watching = bells.get(&event.wd()).into_iter().flatten().filter_map(Weak::upgrade);
                         let matters = |bell: &Arc<Bell>| matters(bell.interest, event.events(), event.file_name());
-                        watching.filter(matters).for_each(|bell| bell.change());
+                        watching.filter(matters).for_each(|bell| change(&*bell));
                     }
                     Err(Errno::INTR) => {}
                     // Nothing more; or a broken instance, where the slow look at the directory must do.
@@ -122,15 +124,22 @@ mod linux {
         }
     }
 
-    impl Bell {
-        fn change(&self) {
+    impl Marked for Bell {
+        fn mark(&self) {
             self.changed.store(true, Ordering::SeqCst);
-            self.ring();
+        }
+
+        fn unmark(&self) -> bool {
+            self.changed.swap(false, Ordering::SeqCst)
         }
 
         fn ring(&self) {
             // Full means that it rings already.
             let _ = rustix::io::write(&self.rung, &1_u64.to_ne_bytes());
+        }
+
+        fn quiet(&self) {
+            let _ = rustix::io::read(&self.rung, &mut [0_u8; 8]);
         }
     }
 
@@ -162,10 +171,7 @@ mod linux {
 
         /// Whether something may have changed since the last call. To be asked before looking at the directory.
         pub(crate) fn take_changed(&self) -> bool {
-            self.instance.drain();
-            // In this order, and in any case: a ring in between costs one wake-up too many, never one too few.
-            let _ = rustix::io::read(&self.bell.rung, &mut [0_u8; 8]);
-            self.bell.changed.swap(false, Ordering::SeqCst)
+            rings::take_change(&*self.bell, || self.instance.drain()) && !poll::is_deaf()
         }
 
         /// Keeps the descriptors readable: something is left that the caller knows of.

@@ -5,6 +5,7 @@ mod envelopes;
 mod forked;
 mod lives;
 mod parts;
+mod turns;
 
 use std::process::ExitCode;
 
@@ -12,11 +13,11 @@ use ipc_manager::{Service, ServiceBuilder, Spawn};
 use ipc_manager_testkit::{Suite, Test};
 
 pub fn tests() -> Vec<Test> {
-    [envelopes::tests(), forked::tests(), lives::tests(), parts::tests()].concat()
+    [envelopes::tests(), forked::tests(), lives::tests(), parts::tests(), turns::tests()].concat()
 }
 
 pub fn add_to(suite: Suite) -> Suite {
-    lives::add_to(forked::add_to(suite))
+    turns::add_to(lives::add_to(forked::add_to(suite)))
 }
 
 /// Plays a service that the tests start, if that is what this program was started as.

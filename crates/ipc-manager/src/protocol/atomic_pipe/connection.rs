@@ -52,6 +52,10 @@ impl AtomicPipeConnection {
         let mut taken = 0;
         while inbox.len() < most {
             let Some(size) = self.stream.next() else {
+                if taken > 0 && self.stream.has_emptied() {
+                    // There may be more by now, which the FIFO tells of.
+                    break;
+                }
                 let filled = self.stream.fill(self.fifo.as_fd());
                 if filled.map_err(|error| self.seat.failed("the FIFO cannot be read", error))? {
                     continue;

@@ -60,6 +60,8 @@ pub(super) struct Stream {
     most_bytes: usize,
     /// Bytes passed over since the last sound frame.
     passed_over: usize,
+    /// Whether the last read took all that there was.
+    has_emptied: bool,
     asked: Instant,
     damage: Vec<Error>,
 }
@@ -75,6 +77,7 @@ impl Stream {
             unfinished_bytes: 0,
             most_bytes,
             passed_over: 0,
+            has_emptied: false,
             asked: Instant::now(),
             damage: Vec::new(),
         }
@@ -88,6 +91,11 @@ impl Stream {
     /// Whether a message is at the front, without looking for one.
     pub(super) fn has_front(&self) -> bool {
         self.front.is_some()
+    }
+
+    /// Whether everything that was in the FIFO is read and handed out: to read once more would find out nothing.
+    pub(super) fn has_emptied(&self) -> bool {
+        self.has_emptied && self.begin == self.end && self.unfinished.is_empty()
     }
 
     /// Whether a part of a message is there and the rest is not.
@@ -137,8 +145,10 @@ impl Stream {
             self.buffer.copy_within(self.begin..self.end, 0);
             (self.begin, self.end) = (0, self.end - self.begin);
         }
+        let room = self.buffer.len() - self.end;
         let read = pipe::read(fifo, &mut self.buffer[self.end..])?;
         self.end += read.unwrap_or(0);
+        self.has_emptied = read.is_none_or(|read| read < room);
         if read.is_none() {
             self.is_drained();
         }

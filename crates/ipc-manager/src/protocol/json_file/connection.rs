@@ -23,6 +23,7 @@ use crate::protocol::{
 use crate::stats::Stats;
 use crate::system::bell::Bell;
 use crate::system::doorbell::{Doorbell, Ringer};
+use crate::system::rings::{self, Rings};
 
 /// How often to look for room, which nothing tells of.
 const POLL_ROOM: Duration = Duration::from_millis(20);
@@ -141,6 +142,29 @@ impl JsonFileConnection {
         Ok((message.without_extra(ATTEMPTS).0, put_back.is_none(), attempts))
     }
 
+    /// Takes messages out of the mailbox; returns whether there may be more.
+    fn take(&mut self, most: usize, bytes: usize, inbox: &mut Inbox) -> Result<bool> {
+        if !self.look()? {
+            return Ok(false);
+        }
+        let wanted = most.saturating_sub(inbox.len());
+        let name = self.name.as_str();
+        let hand = &self.hand;
+        let taken = self.listing.file.change(|state| match hand.len() {
+            0 => state.take(name, wanted, bytes).map(Change::Some),
+            _ => hand.take_others(state, name, wanted, bytes).map(Change::Some),
+        })?;
+        for text in &taken {
+            // Decoded after they were taken: the state was read under the lock, and holds up everybody.
+            match self.read(text) {
+                Ok((message, true, _)) => inbox.accept(message),
+                Ok((message, false, _)) => inbox.accept_again(message),
+                Err(error) => self.set_aside(error, text, inbox),
+            }
+        }
+        Ok(taken.len() >= wanted)
+    }
+
     fn current_holder(&self) -> Holder {
         if self.is_unlisted { self.holder.leaving() } else { self.holder.clone() }
     }
@@ -176,6 +200,16 @@ fn append(
     Ok((if is_there { Receipt::Delivered } else { Receipt::Stored }, bell))
 }
 
+impl Rings for JsonFileConnection {
+    fn forget_rings(&mut self) {
+        self.note_rings();
+    }
+
+    fn ring_on(&mut self) {
+        self.ring_if(true);
+    }
+}
+
 impl Connection for JsonFileConnection {
     fn deliver(&mut self, envelopes: &[Envelope<'_>], receipts: &mut Vec<Receipt>) -> Result<()> {
         let mut texts = Vec::with_capacity(envelopes.len());
@@ -191,7 +225,7 @@ impl Connection for JsonFileConnection {
             }
         }
         let (porch, most_unread) = (self.listing.porch(), self.limits.unread_messages);
-        let stored = self.listing.file.change(|state| {
+        let put = |state: &mut State| {
             let (mut done, mut bells, mut refused) = (Vec::new(), BTreeSet::new(), None);
             // For this change only: the whole state is at hand.
             let mut room = Room::new(most_unread);
@@ -210,16 +244,18 @@ impl Connection for JsonFileConnection {
             let is_changed = !done.is_empty();
             let outcome = (done, bells, refused);
             Ok(if is_changed { Change::Some(outcome) } else { Change::None(outcome) })
-        });
-        let first = receipts.len();
-        let outcome = stored.and_then(|(done, bells, not_there)| {
-            receipts.extend(done);
-            // Store first, ring second.
+        };
+        let ring = |(_, bells, _): &(Vec<Receipt>, BTreeSet<OsString>, Option<Error>)| {
             if let Some(ringer) = &self.ringer {
-                for bell in &bells {
+                for bell in bells {
                     ringer.ring(bell);
                 }
             }
+        };
+        let stored = rings::store(|| self.listing.file.change(put), ring);
+        let first = receipts.len();
+        let outcome = stored.and_then(|(done, _, not_there)| {
+            receipts.extend(done);
             not_there.or(refused).map_or(Ok(()), Err)
         });
         outcome.map_err(|error| {
@@ -239,34 +275,11 @@ impl Connection for JsonFileConnection {
     }
 
     fn collect(&mut self, most: usize, bytes: usize, inbox: &mut Inbox) -> Result<()> {
-        self.note_rings();
-        if !self.look()? {
-            return Ok(());
-        }
-        let wanted = most.saturating_sub(inbox.len());
-        let name = self.name.as_str();
-        let hand = &self.hand;
-        let taken = self.listing.file.change(|state| match hand.len() {
-            0 => state.take(name, wanted, bytes).map(Change::Some),
-            _ => hand.take_others(state, name, wanted, bytes).map(Change::Some),
-        })?;
-        for text in &taken {
-            // Decoded after they were taken: the state was read under the lock, and holds up everybody.
-            match self.read(text) {
-                Ok((message, true, _)) => inbox.accept(message),
-                Ok((message, false, _)) => inbox.accept_again(message),
-                Err(error) => self.set_aside(error, text, inbox),
-            }
-        }
-        self.ring_if(taken.len() >= wanted);
-        Ok(())
+        rings::look(self, |own| own.take(most, bytes, inbox), |is_left| *is_left).map(drop)
     }
 
     fn is_ready(&mut self) -> Result<bool> {
-        self.note_rings();
-        let is_ready = self.look()?;
-        self.ring_if(is_ready);
-        Ok(is_ready)
+        rings::look(self, Self::look, |is_ready| *is_ready)
     }
 
     fn is_pending(&mut self) -> Result<bool> {

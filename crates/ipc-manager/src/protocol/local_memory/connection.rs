@@ -21,6 +21,7 @@ use crate::protocol::{
 use crate::serializer::Serializer;
 use crate::stats::Stats;
 use crate::system::bell::Bell;
+use crate::system::rings::{self, Rings};
 
 /// How often to look for room, which nothing tells of.
 const POLL_ROOM: Duration = Duration::from_millis(20);
@@ -120,47 +121,13 @@ impl LocalMemoryConnection {
         }
     }
 
-    fn put(&self, peers: &mut Peers, envelope: &Envelope<'_>) -> Result<Receipt> {
-        let payload = envelope.payload()?;
-        if payload.len() > LARGEST {
-            let detail = format!("the encoded message has {} bytes, and the limit is {LARGEST}", payload.len());
-            return Err(Error::new(ErrorKind::TooLarge, detail));
-        }
-        crate::message::MessageId::new(envelope.message().id().as_str())?;
-        let entry = peers.entries.get_mut(envelope.to()).filter(|entry| !matches!(entry.holder, Holder::Leaving(_)));
-        let entry = entry.ok_or_else(|| Error::new(ErrorKind::NoSuchPeer, "no peer of that name is on the bus"))?;
-        let most = self.limits.unread_messages.unwrap_or(MOST_UNREAD).min(MOST_UNREAD);
-        if entry.messages.len() >= most {
-            return Err(crate::protocol::room::full(most));
-        }
-        entry.messages.push_back(Waiting::new(payload.to_vec(), false));
-        entry.bell.ring();
-        Ok(if matches!(entry.holder, Holder::Connection(_)) { Receipt::Delivered } else { Receipt::Stored })
-    }
-}
-
-impl Connection for LocalMemoryConnection {
-    fn deliver(&mut self, envelopes: &[Envelope<'_>], receipts: &mut Vec<Receipt>) -> Result<()> {
-        let mut peers = self.bus.peers()?;
-        for envelope in envelopes {
-            receipts.push(self.put(&mut peers, envelope).map_err(|error| {
-                place(error)
-                    .on_route(self.bus.route.as_str())
-                    .about_peer(envelope.to().as_str())
-                    .about_message(envelope.message().id().as_str())
-                    .with_stored(Stored::No)
-            })?);
-        }
-        Ok(())
+    /// Whether a message waits that is not in hand.
+    fn waits(&mut self) -> Result<bool> {
+        self.with_mailbox(|mailbox| mailbox.iter().any(|waiting| waiting.mark.is_none()))
     }
 
-    fn room(&self, _: &PeerName) -> Wake<'_> {
-        Wake { descriptors: vec![], look_every: POLL_ROOM }
-    }
-
-    fn collect(&mut self, most: usize, bytes: usize, inbox: &mut Inbox) -> Result<()> {
-        // Before looking: what comes after it rings again.
-        self.bell.clear();
+    /// Takes messages out of the own mailbox; returns whether there are more.
+    fn take(&mut self, most: usize, bytes: usize, inbox: &mut Inbox) -> Result<bool> {
         let (serializer, limits) = (Arc::clone(&self.serializer), self.limits.clone());
         let mut taken = 0;
         let decoded = self.with_mailbox(|mailbox| {
@@ -185,18 +152,66 @@ impl Connection for LocalMemoryConnection {
                 Err(error) => inbox.set_aside(Damaged::new(place(error))),
             }
         }
-        // What is left over must end the next wait.
-        self.is_ready().map(drop)
+        self.waits()
+    }
+
+    fn put(&self, peers: &mut Peers, envelope: &Envelope<'_>) -> Result<Receipt> {
+        let payload = envelope.payload()?;
+        if payload.len() > LARGEST {
+            let detail = format!("the encoded message has {} bytes, and the limit is {LARGEST}", payload.len());
+            return Err(Error::new(ErrorKind::TooLarge, detail));
+        }
+        crate::message::MessageId::new(envelope.message().id().as_str())?;
+        let entry = peers.entries.get_mut(envelope.to()).filter(|entry| !matches!(entry.holder, Holder::Leaving(_)));
+        let entry = entry.ok_or_else(|| Error::new(ErrorKind::NoSuchPeer, "no peer of that name is on the bus"))?;
+        let most = self.limits.unread_messages.unwrap_or(MOST_UNREAD).min(MOST_UNREAD);
+        if entry.messages.len() >= most {
+            return Err(crate::protocol::room::full(most));
+        }
+        let store = || {
+            entry.messages.push_back(Waiting::new(payload.to_vec(), false));
+            Ok::<_, Error>(())
+        };
+        rings::store(store, |()| entry.bell.ring())?;
+        Ok(if matches!(entry.holder, Holder::Connection(_)) { Receipt::Delivered } else { Receipt::Stored })
+    }
+}
+
+impl Rings for LocalMemoryConnection {
+    fn forget_rings(&mut self) {
+        self.bell.clear();
+    }
+
+    fn ring_on(&mut self) {
+        self.bell.ring();
+    }
+}
+
+impl Connection for LocalMemoryConnection {
+    fn deliver(&mut self, envelopes: &[Envelope<'_>], receipts: &mut Vec<Receipt>) -> Result<()> {
+        let mut peers = self.bus.peers()?;
+        for envelope in envelopes {
+            receipts.push(self.put(&mut peers, envelope).map_err(|error| {
+                place(error)
+                    .on_route(self.bus.route.as_str())
+                    .about_peer(envelope.to().as_str())
+                    .about_message(envelope.message().id().as_str())
+                    .with_stored(Stored::No)
+            })?);
+        }
+        Ok(())
+    }
+
+    fn room(&self, _: &PeerName) -> Wake<'_> {
+        Wake { descriptors: vec![], look_every: POLL_ROOM }
+    }
+
+    fn collect(&mut self, most: usize, bytes: usize, inbox: &mut Inbox) -> Result<()> {
+        rings::look(self, |own| own.take(most, bytes, inbox), |is_left| *is_left).map(drop)
     }
 
     fn is_ready(&mut self) -> Result<bool> {
-        // Before looking: what comes after it rings again.
-        self.bell.clear();
-        let is_ready = self.with_mailbox(|mailbox| mailbox.iter().any(|waiting| waiting.mark.is_none()))?;
-        if is_ready {
-            self.bell.ring();
-        }
-        Ok(is_ready)
+        rings::look(self, Self::waits, |is_ready| *is_ready)
     }
 
     fn is_pending(&mut self) -> Result<bool> {

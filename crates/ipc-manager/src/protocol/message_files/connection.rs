@@ -21,6 +21,7 @@ use crate::serializer::Serializer;
 use crate::stats::Stats;
 use crate::system::files;
 use crate::system::lock::LifeLock;
+use crate::system::rings::{self, Rings};
 use crate::system::watch::{Interest, Watch};
 use crate::system::{Deadline, poll};
 
@@ -228,6 +229,16 @@ impl MessageFilesConnection {
     }
 }
 
+impl Rings for MessageFilesConnection {
+    fn forget_rings(&mut self) {
+        self.note_changes();
+    }
+
+    fn ring_on(&mut self) {
+        self.ring_if(true);
+    }
+}
+
 impl Connection for MessageFilesConnection {
     fn deliver(&mut self, envelopes: &[Envelope<'_>], receipts: &mut Vec<Receipt>) -> Result<()> {
         for envelope in envelopes {
@@ -249,18 +260,19 @@ impl Connection for MessageFilesConnection {
     }
 
     fn is_ready(&mut self) -> Result<bool> {
-        self.note_changes();
-        let mut is_ready = self.mailbox.has_known();
-        if !is_ready && self.is_dirty {
-            let ready = self.mailbox.any_ready();
-            is_ready = ready.map_err(|error| self.failed("the mailbox cannot be read", error))?
-                || self.store.has_resume(&self.disk)?;
-            if !is_ready {
-                self.has_looked();
+        let look = |own: &mut Self| {
+            let mut is_ready = own.mailbox.has_known();
+            if !is_ready && own.is_dirty {
+                let ready = own.mailbox.any_ready();
+                is_ready = ready.map_err(|error| own.failed("the mailbox cannot be read", error))?
+                    || own.store.has_resume(&own.disk)?;
+                if !is_ready {
+                    own.has_looked();
+                }
             }
-        }
-        self.ring_if(is_ready);
-        Ok(is_ready)
+            Ok(is_ready)
+        };
+        rings::look(self, look, |is_ready| *is_ready)
     }
 
     fn is_pending(&mut self) -> Result<bool> {

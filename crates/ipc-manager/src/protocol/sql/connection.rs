@@ -20,6 +20,7 @@ use crate::protocol::{
 use crate::stats::Stats;
 use crate::system::bell::Bell;
 use crate::system::doorbell::Doorbell;
+use crate::system::rings::{self, Rings};
 
 /// How often to look for room, which nothing tells of.
 const POLL_ROOM: Duration = Duration::from_millis(20);
@@ -139,6 +140,16 @@ impl SqlConnection {
     }
 }
 
+impl Rings for SqlConnection {
+    fn forget_rings(&mut self) {
+        self.note_rings();
+    }
+
+    fn ring_on(&mut self) {
+        self.ring_if(true);
+    }
+}
+
 impl Connection for SqlConnection {
     fn deliver(&mut self, envelopes: &[Envelope<'_>], receipts: &mut Vec<Receipt>) -> Result<()> {
         self.outgoing.deliver(&mut self.listing.store, envelopes, receipts)
@@ -153,31 +164,22 @@ impl Connection for SqlConnection {
     }
 
     fn collect(&mut self, most: usize, bytes: usize, inbox: &mut Inbox) -> Result<()> {
-        self.note_rings();
-        // Looking takes no lock, so whoever finds nothing is in nobody's way.
-        if self.reader.in_doubt.is_none() && !self.look()? {
-            return Ok(());
-        }
-        let wanted = most.saturating_sub(inbox.len());
-        let is_left = mailbox::take(
-            &mut self.listing.store,
-            &self.held.name,
-            wanted,
-            bytes,
-            &self.limits,
-            inbox,
-            &mut self.reader,
-        )?;
-        self.ring_if(is_left);
-        self.forget_taken();
-        Ok(())
+        let take = |own: &mut Self| {
+            // Looking takes no lock, so whoever finds nothing is in nobody's way.
+            if own.reader.in_doubt.is_none() && !own.look()? {
+                return Ok(false);
+            }
+            let wanted = most.saturating_sub(inbox.len());
+            let (store, name) = (&mut own.listing.store, &own.held.name);
+            let is_left = mailbox::take(store, name, wanted, bytes, &own.limits, inbox, &mut own.reader)?;
+            own.forget_taken();
+            Ok(is_left)
+        };
+        rings::look(self, take, |is_left| *is_left).map(drop)
     }
 
     fn is_ready(&mut self) -> Result<bool> {
-        self.note_rings();
-        let is_ready = self.look()?;
-        self.ring_if(is_ready);
-        Ok(is_ready)
+        rings::look(self, Self::look, |is_ready| *is_ready)
     }
 
     fn is_pending(&mut self) -> Result<bool> {
