@@ -14,6 +14,7 @@ mod foreign;
 mod mended;
 mod message_files;
 mod pipes;
+mod restarts;
 mod selection;
 mod services;
 mod sockets;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         .tests(stages::tests())
         .tests(store_vectors::tests())
         .tests(databases::tests())
+        .tests(restarts::tests())
         .tests(pipes::tests())
         .tests(sockets::tests())
         .tests(message_files::tests())

@@ -2,11 +2,13 @@
 //! The drivers of databases, bare: a message is a row of the same table as a bus has, inserted by one process, deleted
 //! and given back by another, which looks again and again.
 
+use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 /// Most rows that are taken at once.
-pub(super) const MOST: usize = 1_000;
+pub(super) const MOST: u16 = 1_000;
 /// What of a message is in columns of its own and not in its content, in bytes.
 const COLUMNS: usize = 150;
 /// How long to wait before looking again for many messages; for a single one there is no wait.
@@ -68,6 +70,13 @@ impl<T: Table> super::Transport for Rows<T> {
     fn await_one(&mut self, _: usize) -> io::Result<()> {
         self.take_rows(None).map(drop)
     }
+}
+
+/// Keeps the other workers out as long as it lives.
+pub(super) fn alone(directory: &Path) -> io::Result<File> {
+    let lock = File::options().write(true).create(true).truncate(false).open(directory.join("lock"))?;
+    lock.lock()?;
+    Ok(lock)
 }
 
 /// A point in time as a row has it.

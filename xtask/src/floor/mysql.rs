@@ -23,7 +23,7 @@ const PEER: &str = "INSERT INTO ipcm_peers (id, pid) VALUES (?, 1) ON DUPLICATE 
 const INSERT: &str =
     "INSERT INTO ipcm_messages (id, `to`, `from`, stamp, content, broadcast) VALUES (?, ?, ?, ?, ?, 0)";
 const LOOK: &str = "SELECT 1 FROM ipcm_messages WHERE `to` = ? LIMIT 1";
-const TAKE: &str = "DELETE FROM ipcm_messages WHERE `to` = ? ORDER BY ipcm_seq LIMIT ? \
+const TAKE: &str = "DELETE FROM ipcm_messages WHERE `to` = ? ORDER BY `to`, ipcm_seq LIMIT ? \
      RETURNING ipcm_seq, id, `from`, stamp, content, broadcast";
 /// MySQL gives nothing back from a deletion.
 const LOCK: &str = "SELECT ipcm_seq, id, `from`, stamp, content, broadcast FROM ipcm_messages \
@@ -46,6 +46,7 @@ fn connect(server: &Server) -> io::Result<Conn> {
         .db_name(Some(&server.database))
         .socket(server.socket.to_str())
         .prefer_socket(false)
+        .stmt_cache_size(Some(2 * usize::from(MOST)))
         .init(SETTINGS.map(str::to_owned).to_vec());
     Conn::new(options).map_err(refused)
 }

@@ -86,7 +86,7 @@ impl Table for Postgresql {
     }
 
     fn take(&mut self) -> io::Result<usize> {
-        let most = i64::try_from(MOST).unwrap_or(i64::MAX);
+        let most = i64::from(MOST);
         let rows = self.client.query(&self.take, &[&self.name, &most]).map_err(refused)?;
         let taken: Vec<(i64, String, Vec<u8>)> = rows.iter().map(|row| (row.get(0), row.get(1), row.get(4))).collect();
         Ok(taken.len())

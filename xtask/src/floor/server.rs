@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The server that the workers of a bare driver share: one like that of the bus beside them, with the same settings.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -12,8 +12,8 @@ pub(super) struct Server {
     pub(super) socket: PathBuf,
     pub(super) user: String,
     pub(super) database: String,
-    /// Whether this worker started it, so that the tables are still to be made; it ends with this worker.
-    pub(super) started: Option<PrivateServer>,
+    /// It ends with the worker that started it.
+    _started: Option<PrivateServer>,
 }
 
 /// Starts it, or finds the one that another worker has started. `make` makes the tables.
@@ -22,19 +22,18 @@ pub(super) fn join(
     directory: &Path,
     make: impl FnOnce(&Server) -> io::Result<()>,
 ) -> io::Result<Server> {
-    let lock = File::options().write(true).create(true).truncate(false).open(directory.join("lock"))?;
-    lock.lock()?;
+    let _alone = super::database::alone(directory)?;
     let record = directory.join("server");
     if let Ok(text) = fs::read_to_string(&record)
         && let [socket, user, database] = text.lines().collect::<Vec<_>>()[..]
     {
         let (user, database) = (user.to_owned(), database.to_owned());
-        return Ok(Server { socket: socket.into(), user, database, started: None });
+        return Ok(Server { socket: socket.into(), user, database, _started: None });
     }
     let started = PrivateServer::start(engine, &Options::new()).map_err(io::Error::other)?;
     let (socket, user) = (started.socket().to_owned(), started.user());
     let database = started.database().to_owned();
-    let server = Server { socket, user, database, started: Some(started) };
+    let server = Server { socket, user, database, _started: Some(started) };
     make(&server)?;
     fs::write(record, format!("{}\n{}\n{}\n", server.socket.display(), server.user, server.database))?;
     Ok(server)

@@ -25,16 +25,28 @@ const TAKE: &str = "DELETE FROM ipcm_messages WHERE rowid IN \
      (SELECT rowid FROM ipcm_messages WHERE `to` = ?1 ORDER BY rowid LIMIT ?2) \
      RETURNING rowid, id, `from`, stamp, content, broadcast";
 
+const FIRST_PAUSE: Duration = Duration::from_micros(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(2);
+
 pub(super) struct Sqlite {
     connection: Connection,
     name: String,
 }
 
+/// The pauses that a bus makes: those of the library itself are longer.
+fn wait_for_lock(count: i32) -> bool {
+    let doublings = u32::try_from(count).unwrap_or(0).min(5);
+    std::thread::sleep((FIRST_PAUSE * (1 << doublings)).min(LONGEST_PAUSE));
+    count < 10_000
+}
+
 impl Sqlite {
     pub(super) fn new(directory: &Path, name: &str) -> io::Result<Self> {
+        // Changing the journal needs the file for itself.
+        let _alone = super::database::alone(directory)?;
         let open = || -> rusqlite::Result<Connection> {
-            let connection = Connection::open(directory.join("floor.sqlite"))?;
-            connection.busy_timeout(Duration::from_secs(20))?;
+            let mut connection = Connection::open(directory.join("floor.sqlite"))?;
+            connection.busy_handler(Some(wait_for_lock))?;
             connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
             connection.pragma_update(None, "synchronous", "NORMAL")?;
             connection.pragma_update(None, "foreign_keys", false)?;

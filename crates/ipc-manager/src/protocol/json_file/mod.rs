@@ -4,6 +4,7 @@
 
 mod claim;
 mod connection;
+mod copies;
 mod file;
 mod listing;
 mod scan;

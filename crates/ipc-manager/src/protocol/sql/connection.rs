@@ -127,7 +127,11 @@ impl SqlConnection {
 
     /// Looks at the mailbox, and from time to time at what else may have changed.
     fn look(&mut self) -> Result<bool> {
-        let look = mailbox::look(&mut self.listing.store, &self.held.name)?;
+        self.look_for(1, usize::MAX).map(|look| look.has_message)
+    }
+
+    fn look_for(&mut self, most: usize, bytes: usize) -> Result<mailbox::Look> {
+        let look = mailbox::look(&mut self.listing.store, &self.held.name, most, bytes)?;
         if !look.is_registered && !self.is_unlisted {
             let error = Error::new(ErrorKind::NoSuchPeer, "this client's mailbox was removed by somebody else");
             return Err(self.listing.store.place(error.about_peer(self.name().as_str())).with_retryable(false));
@@ -135,7 +139,7 @@ impl SqlConnection {
         if !look.has_message {
             self.listing.has_foreign_peers(ASK_FOR_FOREIGN)?;
         }
-        Ok(look.has_message)
+        Ok(look)
     }
 }
 
@@ -154,16 +158,20 @@ impl Connection for SqlConnection {
 
     fn collect(&mut self, most: usize, bytes: usize, inbox: &mut Inbox) -> Result<()> {
         self.note_rings();
-        // Looking takes no lock, so whoever finds nothing is in nobody's way.
-        if self.in_doubt.is_none() && !self.look()? {
-            return Ok(());
-        }
         let wanted = most.saturating_sub(inbox.len());
+        let mut fits = None;
+        // Looking takes no lock, so whoever finds nothing is in nobody's way.
+        if self.in_doubt.is_none() {
+            let look = self.look_for(wanted, bytes)?;
+            if !look.has_message {
+                return Ok(());
+            }
+            fits = look.fits;
+        }
         let is_left = mailbox::take(
             &mut self.listing.store,
             &self.held.name,
-            wanted,
-            bytes,
+            (wanted, bytes, fits),
             &self.limits,
             inbox,
             &mut self.in_doubt,

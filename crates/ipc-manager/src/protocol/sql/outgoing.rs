@@ -18,7 +18,7 @@ const MOST_KNOWN: usize = 256;
 /// How often a send is tried whose recipient changes its state meanwhile.
 const MOST_TRIES: usize = 16;
 /// Most messages in one statement, and most bytes, so that it fits every packet.
-const ROWS: usize = 64;
+const ROWS: usize = 256;
 const ROW_BYTES: usize = 256 << 10;
 /// Most messages in doubt that are remembered.
 const MOST_IN_DOUBT: usize = 10_000;
@@ -29,6 +29,8 @@ struct Recipient {
     pid: Option<i64>,
     receipt: Receipt,
     bell: Option<OsString>,
+    /// Whether the database tells it of messages, if it cannot be rung for.
+    listens: bool,
     /// Its process, where that can be asked without the store.
     process: Option<Watched>,
 }
@@ -165,16 +167,18 @@ impl Outgoing {
 
     /// One insert, which takes effect only if the recipient is as it was seen.
     fn put(&mut self, store: &mut Store, to: &PeerName, pid: Option<i64>, row: &Outbound<'_>) -> Result<Put> {
-        let mut params = Vec::with_capacity(9);
-        row.push_to(&mut params, store.schema.more);
-        params.extend([Param::Text(to.as_str()), Param::integer_or_null(pid)]);
+        let (pid, has_more) = (Param::integer_or_null(pid), store.schema.more);
+        let params = if store.texts.send_by_values {
+            row.with_selected(pid, has_more)
+        } else {
+            let mut params = Vec::with_capacity(9);
+            row.push_to(&mut params, has_more);
+            params.extend([Param::Text(to.as_str()), pid]);
+            params
+        };
         let inserted = store.driver.check().and_then(|()| store.driver.execute(&store.texts.send, &params));
         match inserted {
-            Ok(0) => {
-                let rows =
-                    store.query("a message cannot be looked up", |texts| &texts.message, &[Param::Text(row.id)])?;
-                Ok(if rows.is_empty() { Put::Changed } else { Put::There })
-            }
+            Ok(0) => Ok(Put::Changed),
             Ok(_) => Ok(Put::Done),
             Err(failure) if failure.trouble == Trouble::Duplicate => Ok(Put::There),
             Err(failure) if failure.trouble == Trouble::Conflict => Ok(Put::Changed),
@@ -209,22 +213,33 @@ impl Outgoing {
         self.known.get(to).ok_or_else(no_such_peer)
     }
 
-    /// Rings a recipient's bell. A bell that nobody hears is an old one: its peer has begun another life since.
+    /// Rings for a recipient; where nobody hears that, as on another machine, the database tells it.
     fn ring(&mut self, store: &mut Store, to: &PeerName) {
-        let Some(beside) = &store.beside else { return };
+        let is_heard = self.ring_bell(store, to);
+        if !is_heard && store.schema.rings && self.known.get(to).is_some_and(|known| known.listens) {
+            // It looks from time to time in any case.
+            if let Err(failure) = store.driver.tell(to.as_str()) {
+                log::debug!("{to} cannot be told of a message: {failure}");
+            }
+        }
+    }
+
+    /// Rings a recipient's bell, and says whether somebody heard it. A bell that nobody hears is an old one: its peer has
+    /// begun another life since.
+    fn ring_bell(&mut self, store: &mut Store, to: &PeerName) -> bool {
+        let Some(beside) = &store.beside else { return false };
         if self.ringer.is_none() {
             self.ringer = Ringer::new(beside.porch()).ok();
         }
-        let Some(ringer) = &self.ringer else { return };
-        let Some(known) = self.known.get(to) else { return };
-        if known.bell.as_ref().is_some_and(|bell| !ringer.ring(bell))
-            && let Ok(now) = look_up(store, to)
-        {
-            if let Some(bell) = &now.bell {
-                ringer.ring(bell);
-            }
-            self.known.insert(to.clone(), now);
+        let Some(ringer) = &self.ringer else { return false };
+        let Some(bell) = self.known.get(to).and_then(|known| known.bell.as_ref()) else { return false };
+        if ringer.ring(bell) {
+            return true;
         }
+        let Ok(now) = look_up(store, to) else { return false };
+        let is_heard = now.bell.as_ref().is_some_and(|bell| ringer.ring(bell));
+        self.known.insert(to.clone(), now);
+        is_heard
     }
 
     /// Stores many messages in one transaction.
@@ -341,6 +356,7 @@ fn look_up(store: &mut Store, to: &PeerName) -> Result<Recipient> {
     Ok(Recipient {
         pid: row.standing.pid.map(i64::from),
         receipt: if is_there { Receipt::Delivered } else { Receipt::Stored },
+        listens: is_there && holder.is_some(),
         bell: holder.filter(|_| is_there).and_then(crate::protocol::beside::Holder::bell),
         process: holder.filter(|_| is_there).and_then(|holder| Watched::new(&holder.identity)),
     })

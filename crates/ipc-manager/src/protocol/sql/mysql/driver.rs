@@ -200,7 +200,8 @@ fn failure(error: mysql::Error) -> Failure {
             Trouble::Unreachable
         }
         mysql::Error::MySqlError(error) => match error.code {
-            1213 | 1020 | 1452 => Trouble::Conflict,
+            // 1048: the recipient that was selected is not there any more.
+            1213 | 1020 | 1452 | 1048 => Trouble::Conflict,
             1205 | 3572 => Trouble::Busy,
             1062 | 1050 | 1060 | 1061 | 1022 => Trouble::Duplicate,
             1146 | 1049 => Trouble::Missing,
