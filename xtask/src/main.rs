@@ -6,8 +6,11 @@ mod bench;
 mod contract;
 mod examples;
 mod floor;
+mod rows;
 mod stress;
 mod tidy;
+mod torture;
+mod type_examples;
 #[cfg(feature = "databases")]
 mod waiting;
 
@@ -23,6 +26,8 @@ const CHORES: &[Chore] = &[
     ("contract", "write docs/contract.md anew from the conformance clauses", contract::write),
     ("examples", "run every example and compare what it prints with what its first lines say", examples::run),
     ("stress", "run conformance clauses many times, or with many messages; stops at the first failure", stress::run),
+    ("rows", "the table of faults: what proves each row over each protocol, run now, and its counts", rows::run),
+    ("torture", "injure real processes as a seed says, and account for every acknowledged message", torture::run),
     (
         "bench",
         "run `ipcm bench` beside the same bytes over the bare transports; takes its options, or `--waiting`",

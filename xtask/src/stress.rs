@@ -39,7 +39,8 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
         }
         let result = said.lines().rev().find(|line| line.starts_with("test result:")).unwrap_or("it said nothing");
         println!("run {run} of {}: {result}", asked.runs);
-        for counted in said.lines().filter(|line| line.contains("acked ")) {
+        let is_told = |line: &&str| line.contains("acked ") || line.starts_with("told of ");
+        for counted in said.lines().filter(is_told) {
             println!("  {counted}");
         }
     }

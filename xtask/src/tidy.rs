@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::type_examples;
+
 /// Longest file, in lines without its tests.
 const FILE_LINES: usize = 400;
 /// Most `macro_rules!` in the library.
@@ -57,7 +59,8 @@ pub(crate) fn check(root: &Path, _: &[String]) -> Result<(), String> {
         let text = std::fs::read_to_string(root.join(&path)).map_err(|error| format!("{}: {error}", path.display()))?;
         check_file(&path, &text, &mut broken);
         if path.starts_with("crates") && path.components().any(|part| part.as_os_str() == "src") {
-            check_examples(&path, &text, &mut broken);
+            let lacking = type_examples::lacking(without_tests(&text));
+            broken.extend(lacking.iter().map(|what| format!("{}: {what}", path.display())));
         }
         if let Ok(module) = path.strip_prefix("crates/ipc-manager/src") {
             macros += text.matches("macro_rules!").count();
@@ -152,20 +155,6 @@ fn check_file(path: &Path, text: &str, broken: &mut Vec<String>) {
         if line.contains(concat!("thread::", "sleep")) && !line.contains("//") {
             say(format!("line {}: a fixed sleep; wait for a condition, with a deadline", number + 1));
         }
-    }
-}
-
-/// Each public type has an example in its documentation, which the documentation tests run.
-fn check_examples(path: &Path, text: &str, broken: &mut Vec<String>) {
-    let mut has_example = false;
-    for line in without_tests(text).lines() {
-        let is_type = ["pub struct ", "pub enum ", "pub trait ", "pub type "].iter().any(|kind| line.starts_with(kind));
-        if is_type && !has_example {
-            broken.push(format!("{}: a public type without an example: {line}", path.display()));
-        }
-        // What stands between a type's documentation and the type are attributes, which may go over several lines.
-        has_example = line.starts_with("/// ```")
-            || has_example && ["///", "#[", " ", ")]"].iter().any(|it| line.starts_with(it));
     }
 }
 

@@ -22,10 +22,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// What went wrong, named by what a caller can do about it.
 ///
 /// ```
-/// use ipc_manager_servers::{Error, ErrorKind};
-/// fn is_no_fault_of_ours(error: &Error) -> bool {
-///     matches!(error.kind(), ErrorKind::Missing | ErrorKind::NoPlace | ErrorKind::NoAccount)
-/// }
+/// use ipc_manager_servers::{Engine, ErrorKind, Options, PrivateServer};
+/// let refused = PrivateServer::start(Engine::PostgreSQL, &Options::new().database("no such; name"));
+/// assert_eq!(refused.unwrap_err().kind(), ErrorKind::Usage);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]

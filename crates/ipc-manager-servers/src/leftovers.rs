@@ -28,7 +28,17 @@ struct Leftover {
 /// Finds the directories of private servers whose owners are dead, in `TMPDIR`, `/tmp` and `/var/tmp`: this user's own.
 #[must_use]
 pub fn leftovers() -> Vec<PathBuf> {
-    candidates().filter_map(|dir| abandoned(&dir)).map(|left| left.dir).collect()
+    leftovers_in(&parents())
+}
+
+/// [`leftovers`] in other folders.
+///
+/// ```
+/// assert!(ipc_manager_servers::leftovers_in(&["/nonexistent".into()]).is_empty());
+/// ```
+#[must_use]
+pub fn leftovers_in(parents: &[PathBuf]) -> Vec<PathBuf> {
+    candidates(parents).filter_map(|dir| abandoned(&dir)).map(|left| left.dir).collect()
 }
 
 /// Removes what [`leftovers`] finds, and ends the servers that run there yet. Returns what was removed.
@@ -38,17 +48,30 @@ pub fn leftovers() -> Vec<PathBuf> {
 pub fn remove_leftovers() -> Result<Vec<PathBuf>> {
     let mut removed = Vec::new();
     let mut first_error = None;
-    for left in candidates().filter_map(|dir| abandoned(&dir)) {
-        match remove(&left) {
-            Ok(()) => removed.push(left.dir),
+    for (dir, outcome) in remove_leftovers_in(&parents()) {
+        match outcome {
+            Ok(()) => removed.push(dir),
             Err(error) => drop(first_error.get_or_insert(error)),
         }
     }
     first_error.map_or(Ok(removed), Err)
 }
 
-fn candidates() -> impl Iterator<Item = PathBuf> {
-    let parents = [env::temp_dir(), PathBuf::from("/tmp"), PathBuf::from("/var/tmp")];
+/// [`remove_leftovers`] in other folders: each directory that was found, and what came of it.
+///
+/// ```
+/// assert!(ipc_manager_servers::remove_leftovers_in(&["/nonexistent".into()]).is_empty());
+/// ```
+pub fn remove_leftovers_in(parents: &[PathBuf]) -> Vec<(PathBuf, Result<()>)> {
+    let left = candidates(parents).filter_map(|dir| abandoned(&dir));
+    left.map(|left| (left.dir.clone(), remove(&left))).collect()
+}
+
+fn parents() -> [PathBuf; 3] {
+    [env::temp_dir(), PathBuf::from("/tmp"), PathBuf::from("/var/tmp")]
+}
+
+fn candidates(parents: &[PathBuf]) -> impl Iterator<Item = PathBuf> + use<> {
     let parents: BTreeSet<_> = parents.iter().filter_map(|parent| fs::canonicalize(parent).ok()).collect();
     let uid = account::own_uid();
     let entries = parents.into_iter().filter_map(|parent| fs::read_dir(parent).ok()).flatten().flatten();

@@ -37,7 +37,7 @@ mod server;
 
 pub use engine::Engine;
 pub use error::{Error, ErrorKind, Result};
-pub use leftovers::{leftovers, remove_leftovers};
+pub use leftovers::{leftovers, leftovers_in, remove_leftovers, remove_leftovers_in};
 pub use options::Options;
 pub use programs::{Missing, client_program, viable};
 pub use server::PrivateServer;

@@ -54,7 +54,7 @@ fn settings(engine: Engine, place: &Place, options: &Options) -> Vec<String> {
         _ => &[("innodb-log-file-size", "48M")],
     };
     all.extend(SETTINGS.iter().chain(own).map(|(name, value)| format!("--{name}={value}")));
-    all.push("--skip-log-bin".to_owned());
+    all.extend(["--skip-log-bin", "--skip-networking", "--skip-name-resolve"].map(str::to_owned));
     all.extend(options.settings.iter().map(|(name, value)| format!("--{name}={value}")));
     all
 }
@@ -65,7 +65,7 @@ pub(crate) fn initialise(engine: Engine, programs: &Programs, place: &Place, opt
     match engine {
         Engine::MySql => arguments.push("--initialize-insecure".to_owned()),
         _ => {
-            let fixed = ["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"];
+            let fixed = ["--auth-root-authentication-method=normal", "--skip-test-db"];
             arguments.extend(fixed.map(str::to_owned));
         }
     }
@@ -91,8 +91,6 @@ pub(crate) fn serve(engine: Engine, programs: &Programs, place: &Place, options:
         format!("--socket={}", socket(place.inner()).display()),
         format!("--pid-file={dir}/pid"),
         format!("--init-file={}", place.top().join(FIRST).display()),
-        "--skip-networking".to_owned(),
-        "--skip-name-resolve".to_owned(),
     ]);
     Job { program: programs.server.clone(), arguments, input: None }
 }

@@ -10,11 +10,9 @@ use crate::error::{Error, ErrorKind, Result};
 ///
 /// ```
 /// use std::time::Duration;
-/// let options = ipc_manager_servers::Options::new()
-///     .database("orders")
-///     .timeout(Duration::from_secs(20))
-///     .setting("max_connections", "50");
-/// # drop(options);
+/// use ipc_manager_servers::{Engine, Options, PrivateServer};
+/// let options = Options::new().database("orders").timeout(Duration::from_secs(20)).setting("max_connections", "50");
+/// assert!(PrivateServer::start(Engine::MariaDb, &options.setting("not a setting", "1")).is_err());
 /// ```
 #[derive(Debug, Clone)]
 pub struct Options {

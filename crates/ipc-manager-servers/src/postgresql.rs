@@ -11,7 +11,7 @@ use crate::options::Options;
 use crate::place::Place;
 use crate::programs::Programs;
 
-/// The number in the name of the socket; it listens on no port.
+/// The number in the name of the socket; it listens on no port, unless the settings say so.
 const PORT: u16 = 5432;
 
 /// Throw-away data: fast rather than safe from a power failure, small, and nothing outside the directory.
@@ -33,16 +33,23 @@ const SETTINGS: [(&str, &str); 11] = [
 /// Who is let in, and how.
 const ACCESS: &str = "access";
 
-pub(crate) fn socket(dir: &Path) -> PathBuf {
-    dir.join(format!(".s.PGSQL.{PORT}"))
+/// The port that was asked for.
+fn port(options: &Options) -> Option<&str> {
+    options.settings.iter().rev().find(|(name, _)| name == "port").map(|(_, port)| port.as_str())
+}
+
+pub(crate) fn socket(dir: &Path, options: &Options) -> PathBuf {
+    let standard = PORT.to_string();
+    dir.join(format!(".s.PGSQL.{}", port(options).unwrap_or(&standard)))
 }
 
 pub(crate) fn user() -> String {
     account::own_name()
 }
 
-pub(crate) fn dbi_dsn(dir: &Path, database: &str) -> String {
-    format!("dbi:Pg:dbname={database};host={}", dir.display())
+pub(crate) fn dbi_dsn(dir: &Path, options: &Options) -> String {
+    let port = port(options).map_or_else(String::new, |port| format!(";port={port}"));
+    format!("dbi:Pg:dbname={};host={}{port}", options.database, dir.display())
 }
 
 fn data(place: &Place) -> String {

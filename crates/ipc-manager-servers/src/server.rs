@@ -139,7 +139,7 @@ impl PrivateServer {
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         match self.engine {
-            Engine::PostgreSQL => postgresql::socket(self.dir()),
+            Engine::PostgreSQL => postgresql::socket(self.dir(), &self.options),
             _ => mysql_family::socket(self.dir()),
         }
     }
@@ -165,7 +165,7 @@ impl PrivateServer {
     #[must_use]
     pub fn dbi_dsn(&self) -> String {
         match self.engine {
-            Engine::PostgreSQL => postgresql::dbi_dsn(self.dir(), self.database()),
+            Engine::PostgreSQL => postgresql::dbi_dsn(self.dir(), &self.options),
             _ => mysql_family::dbi_dsn(self.dir(), self.database()),
         }
     }

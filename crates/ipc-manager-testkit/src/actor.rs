@@ -130,7 +130,7 @@ fn act(service: &mut Service, request: &Request, subject: &Subject, notes: &Note
         "notes" => Ok(Reply::new(&notes.all())?),
         "pid" => Ok(Reply::new(&service.pid())?),
         "die" => {
-            die(service, value.as_str().unwrap_or_default())?;
+            die(service, request, value.as_str().unwrap_or_default())?;
             Ok(Reply::Later)
         }
         "answer and end" => {
@@ -238,11 +238,17 @@ fn child_of_none(value: &Value) -> ServiceResult<Reply> {
     Ok(Reply::new(&child.id())?)
 }
 
-/// Ends without an answer.
-fn die(service: &mut Service, how: &str) -> ServiceResult {
+/// How long a peer that suspends is waited for.
+const SUSPENDED: Duration = Duration::from_millis(50);
+
+/// Ends without an answer. Who asked is told when, on the clock that all processes share.
+fn die(service: &mut Service, request: &Request, how: &str) -> ServiceResult {
     let kill = |signal| {
         let _ = rustix::process::kill_process(rustix::process::getpid(), signal);
     };
+    let lingers = if how == "by suspending" { SUSPENDED } else { Duration::ZERO };
+    let end = crate::clock() + lingers;
+    service.send(request.from().as_str(), &json!({"dies_at": u64::try_from(end.as_nanos())?}))?;
     match how {
         "cleanly" => service.terminate(0),
         "by leaving" => {
@@ -257,7 +263,7 @@ fn die(service: &mut Service, how: &str) -> ServiceResult {
         "stopped" => kill(rustix::process::Signal::STOP),
         "by exec" => return Err(Command::new("sleep").arg("600").exec().into()),
         "by suspending" => {
-            service.client().suspend(Suspend::within(Duration::from_millis(50)))?;
+            service.client().suspend(Suspend::within(SUSPENDED))?;
             park();
         }
         other => return Err(format!("nobody dies {other:?}").into()),

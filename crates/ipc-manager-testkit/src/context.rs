@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a clause works with: a subject, a directory of its own, and fresh buses.
 
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::path::Path;
 
 use ipc_manager::{Capabilities, Client, ConnectionString, Handle, Message, Observer, Result, Spawn, SpawnBuilder};
@@ -86,6 +86,11 @@ impl<'a> Context<'a> {
         // It goes with the test.
         self.databases.borrow_mut().push(database);
         Some(route)
+    }
+
+    /// The database that the last route is in, where the subject is on a server.
+    pub(crate) fn database(&self) -> Option<Ref<'_, Database>> {
+        Ref::filter_map(self.databases.borrow(), |databases| databases.last()).ok()
     }
 
     /// Makes a fresh bus.

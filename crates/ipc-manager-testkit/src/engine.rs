@@ -43,8 +43,10 @@ pub(crate) fn play(subjects: &[Subject], acts: &[Act]) -> Option<ExitCode> {
         let act = acts.iter().find(|act| act.name == name).unwrap_or_else(|| panic!("there is no act {name:?}"));
         return Some((act.play)());
     }
-    if let Some(code) = crate::actor::play(subjects, &role) {
-        return Some(code);
+    for play_it in [crate::torture::play, crate::steps::play, crate::actor::play] {
+        if let Some(code) = play_it(subjects, &role).or_else(|| crate::trace::play(&role)) {
+            return Some(code);
+        }
     }
     let subject = subjects.iter().find(|subject| subject.protocol() == role);
     let subject = subject.unwrap_or_else(|| panic!("there is no subject for the protocol {role:?}"));

@@ -41,3 +41,10 @@ pub fn eventually_some<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         pause = (pause * 2).min(Duration::from_millis(20));
     }
 }
+
+/// Now, on the clock that all processes of the machine share and nobody sets.
+pub(crate) fn clock() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    // It counts from when the machine was started.
+    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs().try_into().unwrap_or(0))
+}

@@ -18,14 +18,17 @@ use crate::{PATIENCE, Subject, engine, eventually, watchdog};
 /// It is killed when dropped, so that no test leaves a process behind.
 ///
 /// ```
-/// use ipc_manager_testkit::Context;
-/// /// A clause that kills a peer.
-/// fn a_killed_peer_is_no_peer(context: &Context<'_>) {
-///     let bus = context.bus();
-///     let (mut a, mut b) = (bus.client("a"), bus.puppet("b"));
-///     b.kill();
-///     assert!(a.peers().unwrap().is_empty());
-/// }
+/// use ipc_manager_testkit::{Context, Subject};
+/// let subject = Subject::new("LocalMemory"); // whose puppets are threads
+/// let context = Context::new(&subject);
+/// let bus = context.bus();
+/// let (mut a, mut b) = (bus.client("a"), bus.puppet("b"));
+/// a.send("b", "hello")?;
+/// assert_eq!(b.recv_count(1)[0].content, "hello");
+/// b.disconnect();
+/// assert!(a.peers()?.is_empty());
+/// # drop(a);
+/// # Ok::<(), ipc_manager::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Puppet {

@@ -40,9 +40,23 @@ impl Sandbox {
     /// If the system refuses.
     #[must_use]
     pub fn within(parent: &Path) -> Self {
+        Self::named(parent, |count| format!("ipct-{}-{count}", std::process::id()))
+    }
+
+    /// Makes one with so short a path that temporary buses of sockets fit into it.
+    ///
+    /// # Panics
+    /// If the system refuses.
+    #[must_use]
+    pub fn short() -> Self {
+        // 14 bytes at most, with pids of 22 bits and less than 256 directories.
+        Self::named(Path::new("/tmp"), |count| format!("i{:x}{count:x}", std::process::id()))
+    }
+
+    fn named(parent: &Path, name: impl Fn(u64) -> String) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         loop {
-            let dir = parent.join(format!("ipct-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
+            let dir = parent.join(name(COUNT.fetch_add(1, Ordering::Relaxed)));
             match fs::DirBuilder::new().mode(0o700).create(&dir) {
                 Ok(()) => {
                     watchdog::directory_made(&dir);

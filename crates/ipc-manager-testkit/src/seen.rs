@@ -35,11 +35,13 @@ impl Failure {
 /// What became of a message that a puppet sent.
 ///
 /// ```
-/// use ipc_manager_testkit::{Puppet, Sent};
-/// fn is_there(puppet: &mut Puppet, peer: &str) -> bool {
-///     let Sent { receipt, .. } = puppet.send(peer, "hello").unwrap();
-///     receipt == "delivered"
-/// }
+/// use ipc_manager_testkit::{Context, Sent, Subject};
+/// let subject = Subject::new("LocalMemory");
+/// let context = Context::new(&subject);
+/// let bus = context.bus();
+/// let (_a, mut b) = (bus.client("a"), bus.puppet("b"));
+/// let Sent { receipt, .. } = b.send("a", "hello").unwrap();
+/// assert_eq!(receipt, "delivered");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sent {

@@ -25,9 +25,10 @@ const LINGER: Duration = Duration::from_secs(10);
 /// Why there is no server.
 ///
 /// ```
-/// use ipc_manager_testkit::servers::Reason;
-/// fn ignored(reason: &Reason) -> String {
-///     format!("ignored: {reason}")
+/// use ipc_manager_testkit::servers::{Engine, Reason, can_start, shared};
+/// if let Err(why) = can_start(Engine::MySql) {
+///     let reason: Reason = shared(Engine::MySql).unwrap_err();
+///     assert_eq!(reason.to_string(), why);
 /// }
 /// ```
 #[derive(Debug, Clone)]
@@ -63,12 +64,12 @@ pub struct Server {
 
 /// A database of a test's own, dropped with it.
 ///
-/// ```
-/// use ipc_manager_testkit::servers::{Database, Reason};
-/// fn has_table(database: &Database, table: &str) -> Result<bool, Reason> {
-///     let listed = database.execute("select table_name from information_schema.tables")?;
-///     Ok(listed.lines().any(|line| line == table))
-/// }
+/// ```no_run
+/// use ipc_manager_testkit::servers::{Engine, shared};
+/// let database = shared(Engine::PostgreSQL)?.fresh_database()?;
+/// database.execute("create table orders (number integer)")?;
+/// assert_eq!(database.execute("select count(*) from orders")?.trim(), "0");
+/// # Ok::<(), ipc_manager_testkit::servers::Reason>(())
 /// ```
 #[derive(Debug)]
 pub struct Database {
@@ -276,6 +277,27 @@ impl Database {
     /// [`Reason`] with the words of the client if it fails.
     pub fn execute(&self, sql: &str) -> Result<String, Reason> {
         self.server.execute(&self.name, sql)
+    }
+
+    /// Ends every session in it but the own, as an administrator may.
+    ///
+    /// # Errors
+    /// [`Reason`] with the words of the client if it fails.
+    pub fn end_sessions(&self) -> Result<(), Reason> {
+        if self.server.engine == Engine::PostgreSQL {
+            let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                       WHERE datname = current_database() AND pid <> pg_backend_pid()";
+            return self.execute(sql).map(drop);
+        }
+        let sql = format!(
+            "SELECT id FROM information_schema.processlist WHERE db = '{}' AND id <> connection_id()",
+            self.name
+        );
+        for id in self.execute(&sql)?.lines() {
+            // One that has ended meanwhile is no failure.
+            let _ = self.execute(&format!("KILL {id}"));
+        }
+        Ok(())
     }
 }
 

@@ -10,20 +10,23 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::engine::Act;
 use crate::watchdog::Watched;
-use crate::{Clause, Context, Sandbox, Subject, clauses, contract, engine};
+use crate::{Clause, Context, Sandbox, Subject, clauses, contract, engine, rows, torture};
 
 /// A test beside the clauses, such as one of a protocol's own files.
 ///
-/// ```
-/// use ipc_manager_testkit::Test;
-/// let test = Test::new("files::are_private", |sandbox| assert!(sandbox.dir().is_dir()));
-/// let test = test.only_if(|| Err("not on this machine".to_owned()));
+/// ```standalone_crate
+/// use ipc_manager_testkit::{Suite, Test};
+/// fn main() -> std::process::ExitCode {
+///     let there = Test::new("files::are_private", |sandbox| assert!(sandbox.dir().is_dir()));
+///     let elsewhere = Test::new("files::fly", |_| unreachable!()).only_if(|| Err("not on this machine".to_owned()));
+///     Suite::new(vec![]).tests(vec![there, elsewhere]).main()
+/// }
 /// ```
 #[derive(Debug, Clone)]
 pub struct Test {
-    name: String,
-    run: fn(&Sandbox),
-    can: fn() -> Result<(), String>,
+    pub(crate) name: String,
+    pub(crate) run: fn(&Sandbox),
+    pub(crate) can: fn() -> Result<(), String>,
 }
 
 impl Test {
@@ -63,12 +66,12 @@ macro_rules! tests {
 
 /// Clauses times subjects, and what is to be tested beside them.
 ///
-/// ```
-/// use ipc_manager_testkit::{Subject, Suite};
-/// use std::process::ExitCode;
-/// /// The whole `main` of a test with `harness = false`.
-/// fn run() -> ExitCode {
-///     Suite::new(vec![Subject::new("MessageFiles").with_route(|dir| dir.join("bus"))]).main()
+/// ```standalone_crate
+/// use ipc_manager_testkit::{Suite, Test};
+/// /// The whole of a test program with `harness = false`; with subjects, it runs every clause over each.
+/// fn main() -> std::process::ExitCode {
+///     let private = Test::new("files::are_private", |sandbox| assert!(sandbox.dir().is_dir()));
+///     Suite::new(vec![]).tests(vec![private]).main()
 /// }
 /// ```
 #[derive(Debug, Default)]
@@ -125,6 +128,9 @@ impl Suite {
     #[must_use]
     pub fn main(self) -> ExitCode {
         if let Some(code) = engine::play(&self.subjects, &self.acts) {
+            return code;
+        }
+        if let Some(code) = torture::command(&self.subjects).or_else(|| rows::command(&self.subjects, &self.tests)) {
             return code;
         }
         let arguments = Arguments::from_args();

@@ -3,6 +3,24 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+/// Acknowledged, once, lost, twice, corrupt, out of order, hung.
+pub(crate) type Counts = [usize; 7];
+
+/// What was counted in this process since last asked.
+static COUNTED: Mutex<Counts> = Mutex::new([0; 7]);
+
+/// Adds counts to those of this process.
+pub(crate) fn note(counts: Counts) {
+    let mut counted = COUNTED.lock().unwrap_or_else(PoisonError::into_inner);
+    counted.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+}
+
+/// What was counted since last asked.
+pub(crate) fn take() -> Counts {
+    std::mem::take(&mut *COUNTED.lock().unwrap_or_else(PoisonError::into_inner))
+}
 
 /// Counts of a fault test, printed in one line.
 ///
@@ -85,13 +103,18 @@ impl Tally {
         self.arrivals.values().filter(|count| **count > 1).count()
     }
 
+    fn note(&self, what: &str) {
+        println!("{what}: {self}");
+        note([self.acked.len(), self.once(), self.lost(), self.twice(), self.corrupt, self.out_of_order, self.hung]);
+    }
+
     /// Prints the counts, and checks that nothing was lost, doubled, damaged, out of order or hung.
     ///
     /// # Panics
     /// If something was.
     #[track_caller]
     pub fn assert_clean(&self, what: &str) {
-        println!("{what}: {self}");
+        self.note(what);
         assert_eq!(self.once(), self.acked.len(), "{what}: {self}");
         assert_eq!((self.twice(), self.corrupt, self.out_of_order, self.hung), (0, 0, 0, 0), "{what}: {self}");
     }
@@ -102,7 +125,7 @@ impl Tally {
     /// If a message came twice, was damaged or out of order, or a call hung.
     #[track_caller]
     pub fn assert_sound(&self, what: &str) {
-        println!("{what}: {self}");
+        self.note(what);
         assert_eq!((self.twice(), self.corrupt, self.out_of_order, self.hung), (0, 0, 0, 0), "{what}: {self}");
     }
 }

@@ -5,9 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ipc_manager::{
-    Capabilities, Connection, Connections, CreateOptions, Credentials, Directory, Envelope, Hold, Inbox, Leave,
-    Message, NotViable, OpenOptions, Opened, Protocol, ProtocolName, Receipt, Registry, Result, Route, Serializer,
-    Stats, Wake, Wanted,
+    Capabilities, Cleaning, Connection, Connections, CreateOptions, Credentials, Directory, Envelope, Hold, Inbox,
+    Leave, Message, NotViable, OpenOptions, Opened, Protocol, ProtocolName, Receipt, Registry, Result, Route,
+    Serializer, Stats, Wake, Wanted,
 };
 use ipc_manager_testkit::{Context, Sandbox, Subject, Test, clauses};
 
@@ -103,6 +103,10 @@ impl Protocol for FaultyProtocol {
         serializer: Arc<dyn Serializer>,
     ) -> Result<Box<dyn Directory>> {
         self.sound.observe(route, credentials, serializer)
+    }
+
+    fn clean(&self, cleaning: &mut Cleaning) {
+        self.sound.clean(cleaning);
     }
 
     fn destroy(&self, route: &Route, credentials: &Credentials) -> Result<()> {

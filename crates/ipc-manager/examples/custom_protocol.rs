@@ -24,10 +24,10 @@ use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
 use ipc_manager::{
-    Capabilities, Client, Connection, Connections, CreateOptions, Credentials, Damaged, Directory, Durability,
-    Envelope, Error, ErrorKind, Hold, Inbox, Leave, Limits, Message, Mode, NotViable, OpenOptions, Opened, PeerName,
-    Protocol, ProtocolName, Receipt, Registry, Result, Route, Serializer, Spawn, Stats, Stored, WaitMechanism, Wake,
-    Wanted,
+    Capabilities, Cleaning, Client, Connection, Connections, CreateOptions, Credentials, Damaged, Directory,
+    Durability, Envelope, Error, ErrorKind, Hold, Inbox, Leave, Limits, Message, Mode, NotViable, OpenOptions, Opened,
+    PeerName, Protocol, ProtocolName, Receipt, Registry, Result, Route, Serializer, Spawn, Stats, Stored,
+    WaitMechanism, Wake, Wanted,
 };
 use serde_json::json;
 use store::{Entry, Letter, Listing, Store};
@@ -99,6 +99,10 @@ impl Protocol for Mailbox {
         let store = Store::at(route);
         store.locked(|_| Ok(()))?;
         Ok(Box::new(Listing { store, own: None }))
+    }
+
+    fn clean(&self, _cleaning: &mut Cleaning) {
+        // Owners leave no record, so what a killed one left cannot be told from what is in use: it all stays.
     }
 
     fn destroy(&self, route: &Route, _credentials: &Credentials) -> Result<()> {

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::error::{Error, ErrorKind, Escaped, Result};
+use crate::error::{Error, ErrorKind, Escaped, Result, redacted};
 use crate::json;
 use crate::limits::{CONNECTION_STRING_BYTES, Limits};
 use crate::route::Route;
@@ -154,7 +154,8 @@ fn invalid(what: &str) -> Error {
 
 impl fmt::Display for ConnectionString {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let slots = (self.protocol.to_string(), self.serializer.to_value(), self.route.as_str());
+        // Without a password that somebody put into the route: no bus can be reached by such a string.
+        let slots = (self.protocol.to_string(), self.serializer.to_value(), redacted(self.route.as_str()));
         let mut text = String::new();
         json::to_wire(&slots, &Limits::DEFAULT, &mut text).map_err(|_| fmt::Error)?;
         f.write_str(&text)

@@ -42,6 +42,7 @@
 //! - `sqlite` (on by default): the protocol `SQLite`. Builds a C library.
 //! - `postgresql`: the protocol `PostgreSQL`, and private servers of it.
 //! - `mysql`: the protocols `MariaDB` and `MySQL`, and private servers of them.
+//! - `tls`: encrypted connections to servers. Builds a C library. Without it a route that asks for encryption is refused.
 
 mod bus;
 mod client;
@@ -58,7 +59,7 @@ mod service;
 mod stats;
 mod system;
 
-pub use bus::{Audit, Cleaved, Observer, Signal, Spawn, SpawnBuilder, spawn};
+pub use bus::{Audit, Cleaved, Gc, GcReport, Observer, Signal, Spawn, SpawnBuilder, spawn};
 #[cfg(any(feature = "sqlite", feature = "postgresql", feature = "mysql"))]
 pub use client::Posted;
 pub use client::{Client, ClientBuilder, Suspend, Typed, Wait, WaitFor, connect, local_clients, reconnect};
@@ -68,9 +69,9 @@ pub use limits::Limits;
 pub use message::{Content, Message, MessageBuilder, MessageId, Origin, Stamp};
 pub use name::PeerName;
 pub use protocol::{
-    Capabilities, Connection, ConnectionRecord, Connections, CreateOptions, Credentials, Damaged, Directory,
-    Durability, Envelope, Hold, Inbox, Leave, Mode, NotViable, OpenOptions, Opened, PeerRecord, PeerState, Protocol,
-    Receipt, Registry, WaitMechanism, Wake, Wanted,
+    Capabilities, Cleaning, Connection, ConnectionRecord, Connections, CreateOptions, Credentials, Damaged, Directory,
+    Durability, Envelope, Fate, Hold, Inbox, Leave, Leftover, LeftoverKind, Mode, NotViable, OpenOptions, Opened,
+    PeerRecord, PeerState, Protocol, Receipt, Registry, WaitMechanism, Wake, Wanted,
 };
 #[cfg(any(feature = "sqlite", feature = "postgresql", feature = "mysql"))]
 pub use protocol::{Database, SqlValue, Transaction};

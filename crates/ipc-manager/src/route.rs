@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, redacted};
 
 /// Longest route accepted, in bytes: what a path may have on Linux.
 const ROUTE_BYTES: usize = 4096;
@@ -15,8 +15,12 @@ const ROUTE_BYTES: usize = 4096;
 /// ```
 /// assert!(ipc_manager::Route::new("/tmp/bus").is_ok());
 /// assert!(ipc_manager::Route::new("").is_err());
+/// // A password has no place in a route: none with one can be used, and it is not shown.
+/// let route = ipc_manager::Route::new("dbi:Pg:dbname=a;password=secret")?;
+/// assert_eq!(route.to_string(), "dbi:Pg:dbname=a;password=***");
+/// # Ok::<(), ipc_manager::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Route(Box<str>);
 
 impl Route {
@@ -43,7 +47,13 @@ impl Route {
 
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&redacted(&self.0))
+    }
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Route").field(&redacted(&self.0)).finish()
     }
 }
 

@@ -257,7 +257,9 @@ fn no_umask() -> ExitCode {
     for mask in [0o000, 0o777] {
         rustix::process::umask(rustix::fs::Mode::from_bits_truncate(mask));
         // Programs of others, such as database servers, may need a umask that lets them work.
-        buses_of(|capabilities| !capabilities.credentials).iter().for_each(|bus| modes_of(bus, mask));
+        let mut buses = buses_of(|capabilities| !capabilities.credentials);
+        buses.push(Spawn::builder().protocol("JSONFile").spawn().unwrap());
+        buses.iter().for_each(|bus| modes_of(bus, mask));
     }
     ExitCode::SUCCESS
 }
@@ -271,7 +273,10 @@ fn modes_of(bus: &Spawn, mask: u32) {
     if let Err(error) = b.suspend(ipc_manager::Suspend::within(PATIENCE)) {
         assert_eq!(error.kind(), ErrorKind::Unsupported);
     }
-    let mut open = vec![std::path::PathBuf::from(bus.route().as_str())];
+    let route = std::path::PathBuf::from(bus.route().as_str());
+    // What goes with a file is beside it, in the directory that was made for it.
+    let made = if route.is_file() { route.parent().unwrap().to_owned() } else { route };
+    let mut open = vec![made];
     while let Some(path) = open.pop() {
         let metadata = std::fs::symlink_metadata(&path).unwrap();
         let expected = if metadata.is_dir() { 0o700 } else { 0o600 };

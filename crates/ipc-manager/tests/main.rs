@@ -10,6 +10,7 @@ mod databases;
 mod defects;
 mod faults;
 mod file_bus;
+mod file_stores;
 mod foreign;
 mod mended;
 mod message_files;
@@ -20,6 +21,8 @@ mod services;
 mod sockets;
 mod stages;
 mod store_vectors;
+mod tls;
+mod upkeep;
 mod vectors;
 mod warnings;
 
@@ -63,6 +66,8 @@ fn main() -> ExitCode {
         .tests(store_vectors::tests())
         .tests(databases::tests())
         .tests(restarts::tests())
+        .tests(file_stores::tests())
+        .tests(tls::tests())
         .tests(pipes::tests())
         .tests(sockets::tests())
         .tests(message_files::tests())
@@ -70,15 +75,16 @@ fn main() -> ExitCode {
         .tests(foreign::tests())
         .tests(warnings::tests())
         .tests(acts::tests())
+        .tests(upkeep::tests())
         .tests(faults::tests())
         .tests(defects::tests())
         .tests(mended::tests());
-    services::add_to(mended::add_to(acts::add_to(suite))).main()
+    services::add_to(mended::add_to(acts::add_to(upkeep::add_to(suite)))).main()
 }
 
 /// A file beside this one that no `mod` line names would never run.
 fn no_file_of_tests_was_forgotten(_: &Sandbox) {
-    for dir in ["", "connection_unix", "defects", "faults", "mended", "pipes", "sockets", "services"] {
+    for dir in ["", "connection_unix", "defects", "faults", "mended", "pipes", "sockets", "services", "upkeep"] {
         let parent = if dir.is_empty() { "main.rs".into() } else { format!("{dir}/mod.rs") };
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
         let parent = std::fs::read_to_string(tests.join(parent)).unwrap();

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use ipc_manager::{
-    Capabilities, Client, ConnectionString, CreateOptions, Credentials, Directory, Durability, Error, ErrorKind, Hold,
-    NotViable, OpenOptions, Opened, Protocol, ProtocolName, Registry, Result, Route, Serializer, Spawn, WaitMechanism,
+    Capabilities, Cleaning, Client, ConnectionString, CreateOptions, Credentials, Directory, Durability, Error,
+    ErrorKind, Hold, NotViable, OpenOptions, Opened, Protocol, ProtocolName, Registry, Result, Route, Serializer,
+    Spawn, WaitMechanism,
 };
 use ipc_manager_testkit::{Sandbox, Test};
 
@@ -76,6 +77,8 @@ impl Protocol for Pigeon {
     ) -> Result<Box<dyn Directory>> {
         Err(refused())
     }
+
+    fn clean(&self, _cleaning: &mut Cleaning) {}
 
     fn destroy(&self, _route: &Route, _credentials: &Credentials) -> Result<()> {
         Ok(())

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, ColorChoice, Parser, Subcommand};
-use clap_complete::Shell;
 
 use crate::bench_args::BenchArgs;
 use crate::service_args::{DescribeArgs, ExecArgs, PingArgs, ReadyArgs, RequestArgs, ServeArgs, WaitArgs};
+use crate::upkeep_args::{CompletionsArgs, GcArgs, ManArgs};
 
 /// A message bus between the processes of one machine, without a broker.
 #[derive(Debug, Parser)]
@@ -93,6 +93,10 @@ pub(crate) enum Command {
     Stop(StopArgs),
     /// Measure what protocols do on this machine: messages a second, and how long a round trip takes
     Bench(BenchArgs),
+    /// Remove what dead owners and dead peers left
+    Gc(GcArgs),
+    /// Tell what on this machine will bite, with the remedies
+    Doctor,
     /// Speak line-delimited JSON on standard input and output, for languages without a binding
     #[command(after_help = COPROC)]
     Coproc,
@@ -327,22 +331,6 @@ pub(crate) struct StopArgs {
     /// How long to wait for mailboxes with --drain, and then for the peers to leave [default: 5s each]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
-}
-
-/// `ipcm completions`
-#[derive(Debug, Args)]
-#[command(before_help = "Examples:\n  eval \"$(ipcm completions bash)\"\n  ipcm completions fish | source")]
-pub(crate) struct CompletionsArgs {
-    /// The shell
-    pub(crate) shell: Shell,
-}
-
-/// `ipcm man`
-#[derive(Debug, Args)]
-#[command(before_help = "Examples:\n  ipcm man | man -l -\n  ipcm man recv | man -l -")]
-pub(crate) struct ManArgs {
-    /// The command whose page is wanted [default: the page of the whole]
-    pub(crate) command: Option<String>,
 }
 
 const COPROC: &str = "\

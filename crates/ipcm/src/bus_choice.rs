@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::Path;
 
 use ipc_manager::serializer::SerializerSpec;
-use ipc_manager::{ConnectionString, Error, ErrorKind, ProtocolName, Registry, Route};
+use ipc_manager::{ConnectionString, Error, ErrorKind, Registry, Route};
 
 use crate::args::{BusArgs, NameArgs};
 use crate::failure::{Failure, Outcome};
@@ -43,6 +43,12 @@ pub(crate) fn bus(args: &BusArgs, registry: &Registry) -> Outcome<ConnectionStri
     Ok(parse(&text, args.serializer.as_deref(), registry)?)
 }
 
+/// Whether a bus was given anywhere.
+pub(crate) fn is_chosen(args: &BusArgs) -> bool {
+    let in_environment = || env::var_os(BUS_VARIABLE).is_some_and(|value| !value.is_empty());
+    args.bus.is_some() || args.bus_file.is_some() || in_environment()
+}
+
 /// The name to join under.
 pub(crate) fn name(args: &NameArgs) -> Outcome<NameChoice> {
     Ok(match args.name.clone().map_or_else(|| variable(NAME_VARIABLE), |name| Ok(Some(name)))? {
@@ -76,8 +82,15 @@ fn parse(text: &str, serializer: Option<&str>, registry: &Registry) -> Result<Co
     let Some((scheme, rest)) = text.split_once(':').filter(|_| !text.starts_with(['[', '{', '"'])) else {
         return ConnectionString::parse(text);
     };
-    let short = |protocol: &ProtocolName| protocol.short().eq_ignore_ascii_case(scheme);
-    let Some(protocol) = registry.protocols().map(|protocol| protocol.name()).find(short) else {
+    // The URL of a server is a route as a whole, and its scheme may be short for the protocol.
+    let is_like_url = rest.starts_with("//") && !scheme.is_empty();
+    let scheme_lower = scheme.to_ascii_lowercase();
+    let meant = registry.protocols().find_map(|protocol| {
+        let (name, is_url) = (protocol.name(), is_like_url && protocol.capabilities().credentials);
+        let known = name.short().to_ascii_lowercase();
+        (known == scheme_lower || is_url && known.starts_with(&scheme_lower)).then_some((name, is_url))
+    });
+    let Some((protocol, is_url)) = meant else {
         return Err(registry.get(scheme).err().unwrap_or_else(|| {
             Error::new(ErrorKind::UnknownProtocol, format!("there is no protocol called {scheme}"))
         }));
@@ -86,7 +99,8 @@ fn parse(text: &str, serializer: Option<&str>, registry: &Registry) -> Result<Co
         Some(name) => serializer_named(name, registry)?,
         None => registry.serializers().default_spec(),
     };
-    let route = Route::new(rest).map_err(|error| error.with_kind(ErrorKind::InvalidInfo))?;
+    let route =
+        Route::new(if is_url { text } else { rest }).map_err(|error| error.with_kind(ErrorKind::InvalidInfo))?;
     Ok(ConnectionString::new(protocol, serializer, route))
 }
 
@@ -127,7 +141,13 @@ mod tests {
         assert_eq!(parsed(&format!("\n {json} \n"), Some("JSON::Zstd")), json);
         assert_eq!(parsed("messagefiles:/x:y", Some("json")), json);
         assert_eq!(parsed("MessageFiles:/x:y", Some("JSON")), json);
+        for (url, class) in [("postgres://me@h/d", "PostgreSQL"), ("mariadb:///d", "MariaDB"), ("mysql://h/d", "MySQL")]
+        {
+            let long = format!(r#"["IPC::Manager::Client::{class}","IPC::Manager::Serializer::JSON","{url}"]"#);
+            assert_eq!(parsed(url, Some("JSON")), long);
+        }
         assert_eq!(parsed("pigeon:/x", None), "unknown_protocol");
+        assert!(parsed("messagefiles://x", None).ends_with(r#""//x"]"#));
         assert_eq!(parsed("messagefiles:", None), "invalid_info");
         for bad in ["/tmp/bus", "", "{\"a\":1}", "[1,2"] {
             assert_eq!(parsed(bad, None), "invalid_info", "{bad}");

@@ -52,14 +52,8 @@ impl<T: Table> Rows<T> {
 
 impl<T: Table> super::Transport for Rows<T> {
     fn send(&mut self, to: &str, message: &[u8], times: usize) -> io::Result<()> {
-        let own = std::process::id();
-        let ids: Vec<String> = (0..times)
-            .map(|_| {
-                self.made += 1;
-                // Ascending, as those of a bus are.
-                format!("{own:08X}-0000-7000-8000-{:012X}", self.made)
-            })
-            .collect();
+        let ids: Vec<String> = (1..=times as u64).map(|number| id(self.made + number)).collect();
+        self.made += times as u64;
         self.table.insert(to, &ids, &message[..message.len().saturating_sub(COLUMNS).max(2)])
     }
 
@@ -70,6 +64,11 @@ impl<T: Table> super::Transport for Rows<T> {
     fn await_one(&mut self, _: usize) -> io::Result<()> {
         self.take_rows(None).map(drop)
     }
+}
+
+/// The id of this process's n-th row: ascending, as those of a bus are.
+pub(super) fn id(number: u64) -> String {
+    format!("{:08X}-0000-7000-8000-{number:012X}", std::process::id())
 }
 
 /// Keeps the other workers out as long as it lives.

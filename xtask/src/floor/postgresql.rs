@@ -23,7 +23,7 @@ const TABLES: &str = r#"
     ALTER TABLE ipcm_messages SET (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 5000);"#;
 const SETTINGS: &str = "SET default_transaction_isolation = 'read committed'; \
      SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; SET jit = off";
-const PEER: &str = "INSERT INTO ipcm_peers (id, pid) VALUES ($1, 1) ON CONFLICT (id) DO NOTHING";
+const PEER: &str = "INSERT INTO ipcm_peers (id, pid, active) VALUES ($1, NULL, NULL) ON CONFLICT (id) DO NOTHING";
 const INSERT: &str = r#"INSERT INTO ipcm_messages (id, "to", "from", stamp, content, broadcast)
     VALUES (CAST(CAST($1 AS text) AS uuid), $2, $3, CAST(CAST($4 AS text) AS numeric), $5, FALSE)"#;
 const LOOK: &str = r#"SELECT 1 FROM ipcm_messages WHERE "to" = $1 LIMIT 1"#;
@@ -53,6 +53,11 @@ impl Postgresql {
         let server = server::join(Engine::PostgreSQL, directory, |server| {
             connect(server)?.batch_execute(TABLES).map_err(refused)
         })?;
+        Self::at(server, name)
+    }
+
+    /// Opens the database of a bus.
+    pub(super) fn at(server: Server, name: &str) -> io::Result<Self> {
         let mut client = connect(&server)?;
         let mut prepare = || {
             client.batch_execute(SETTINGS)?;

@@ -16,6 +16,16 @@ pub(super) struct Server {
     _started: Option<PrivateServer>,
 }
 
+/// That of a bus, by its data source name; its socket is a key of that, or in the folder that is.
+pub(super) fn of_route(route: &str, user: &str) -> Option<Server> {
+    let value = |key: &str| route.split([':', ';']).find_map(|part| part.strip_prefix(key)?.strip_prefix('='));
+    let socket = match value("host") {
+        Some(folder) => Path::new(folder).join(".s.PGSQL.5432"),
+        None => value("mariadb_socket")?.into(),
+    };
+    Some(Server { socket, user: user.to_owned(), database: value("dbname")?.to_owned(), _started: None })
+}
+
 /// Starts it, or finds the one that another worker has started. `make` makes the tables.
 pub(super) fn join(
     engine: Engine,

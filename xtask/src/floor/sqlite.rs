@@ -41,19 +41,27 @@ fn wait_for_lock(count: i32) -> bool {
 }
 
 impl Sqlite {
-    pub(super) fn new(directory: &Path, name: &str) -> io::Result<Self> {
-        // Changing the journal needs the file for itself.
-        let _alone = super::database::alone(directory)?;
+    /// Opens the file of a bus.
+    pub(super) fn at(path: &Path, name: &str) -> io::Result<Self> {
         let open = || -> rusqlite::Result<Connection> {
-            let mut connection = Connection::open(directory.join("floor.sqlite"))?;
+            let mut connection = Connection::open(path)?;
             connection.busy_handler(Some(wait_for_lock))?;
-            connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
             connection.pragma_update(None, "synchronous", "NORMAL")?;
             connection.pragma_update(None, "foreign_keys", false)?;
-            connection.execute_batch(TABLES)?;
             Ok(connection)
         };
         Ok(Self { connection: open().map_err(refused)?, name: name.to_owned() })
+    }
+
+    pub(super) fn new(directory: &Path, name: &str) -> io::Result<Self> {
+        // Changing the journal needs the file for itself.
+        let _alone = super::database::alone(directory)?;
+        let sqlite = Self::at(&directory.join("floor.sqlite"), name)?;
+        let connection = &sqlite.connection;
+        let made = connection
+            .pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))
+            .and_then(|()| connection.execute_batch(TABLES));
+        made.map(|()| sqlite).map_err(refused)
     }
 
     fn insert_rows(&self, to: &str, ids: &[String], content: &[u8]) -> rusqlite::Result<()> {
@@ -82,7 +90,7 @@ impl Table for Sqlite {
     fn take(&mut self) -> io::Result<usize> {
         let take = || -> rusqlite::Result<usize> {
             let mut take = self.connection.prepare_cached(TAKE)?;
-            let mut rows = take.query(params![self.name, MOST])?;
+            let mut rows = take.query(params![self.name, i64::try_from(MOST).unwrap_or(i64::MAX)])?;
             let mut taken = Vec::new();
             while let Some(row) = rows.next()? {
                 let row: (i64, String, String, f64, Vec<u8>) =

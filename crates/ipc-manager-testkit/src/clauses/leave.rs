@@ -5,7 +5,7 @@ use ipc_manager::{ErrorKind, Spawn, Wait};
 use serde_json::json;
 
 use crate::context::{contents, names};
-use crate::{Clause, Context, PATIENCE};
+use crate::{Clause, Context, PATIENCE, Puppet};
 
 pub(super) const CLAUSES: &[Clause] = &[
     Clause {
@@ -192,8 +192,17 @@ fn bus_removed(context: &Context<'_>) {
     let mut bus = context.bus();
     let before = context.sandbox().listing();
     let (mut a, mut b) = (bus.client("a"), bus.puppet("b"));
+    // Where the kernel keeps the mailbox, a sleeper finds out when it looks by itself.
+    let mut asleep = (!context.capabilities().queues).then(|| bus.puppet("asleep"));
+    if let Some(asleep) = &mut asleep {
+        // Shorter than the time after which it would look by itself.
+        asleep.post(&json!({"op": "recv", "timeout": 10}));
+        asleep.wait_until_asleep();
+    }
     let mut owner: Spawn = bus.take_owner();
     owner.unspawn().unwrap();
+    let told = asleep.as_mut().map(Puppet::answer);
+    assert!(told.is_none_or(|told| told.is_err()), "whoever sleeps is not told");
     owner.unspawn().unwrap();
     assert!(bus.try_client("c").is_err_and(|error| error.kind() == ErrorKind::NoSuchBus));
     assert!(a.send("b", "x").is_err());

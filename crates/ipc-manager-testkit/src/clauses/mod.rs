@@ -21,7 +21,9 @@ mod service_gone;
 mod service_loop;
 mod size;
 mod stats;
+mod steps;
 mod suspend;
+mod torture;
 mod wait;
 
 use crate::Clause;
@@ -48,6 +50,7 @@ pub fn all() -> Vec<&'static Clause> {
         leave::CLAUSES,
         suspend::CLAUSES,
         crash::CLAUSES,
+        steps::CLAUSES,
         kernel::CLAUSES,
         connections::CLAUSES,
         load::CLAUSES,
@@ -56,6 +59,7 @@ pub fn all() -> Vec<&'static Clause> {
         service_asked::CLAUSES,
         service_loop::CLAUSES,
         service_gone::CLAUSES,
+        torture::CLAUSES,
     ];
     themes.into_iter().flatten().collect()
 }

@@ -29,6 +29,13 @@ pub(super) const CLAUSES: &[Clause] = &[
         run: in_front,
     },
     Clause {
+        id: "requeue.under_load",
+        text: "What was put back comes before what arrives meanwhile, also where the mailbox was empty.",
+        source: &["FS-04"],
+        needs: &[],
+        run: under_load,
+    },
+    Clause {
         id: "requeue.leaves_freely",
         text: "A peer with nothing but put-back messages can leave, and they are handed over as unread.",
         source: &["B4"],
@@ -87,6 +94,24 @@ fn in_front(context: &Context<'_>) {
         got.push(a.recv_timeout(PATIENCE).unwrap().content().clone());
     }
     assert_eq!(got, (0..5).map(Value::from).collect::<Vec<_>>());
+}
+
+fn under_load(context: &Context<'_>) {
+    let bus = context.bus();
+    let (mut a, mut b) = (bus.client("a"), bus.puppet("b"));
+    let count = u64::try_from(context.load(400)).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| (0..count).for_each(|number| drop(b.send("a", number).unwrap())));
+        let mut next = 0;
+        while next < count {
+            let taken = a.get_at_most(2).unwrap();
+            a.requeue(&taken).unwrap();
+            for _ in 0..taken.len() {
+                assert_eq!(a.recv_timeout(PATIENCE).unwrap().content(), next, "out of order");
+                next += 1;
+            }
+        }
+    });
 }
 
 fn leaves_freely(context: &Context<'_>) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipc_manager::{ErrorKind, Handle, Suspend};
 use serde_json::{Value, json};
 
-use crate::{Clause, Context, Need, PATIENCE, watchdog};
+use crate::{Clause, Context, Need, PATIENCE, eventually, watchdog};
 
 /// What those need that let processes die.
 const PROCESSES: &[Need] = &[Need::Processes];
@@ -51,10 +51,17 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         id: "gone.by_kill",
-        text: "Who waits for a service that is killed is told that it is gone, also while nobody has reaped it.",
-        source: &["WAI-01", "B8"],
+        text: "Who waits for a service that is killed is told that it is gone.",
+        source: &["WAI-01"],
         needs: PROCESSES,
         run: |context| dies(context, "by kill"),
+    },
+    Clause {
+        id: "gone.unreaped",
+        text: "Who waits for a service that was killed and that nobody has reaped is told that it is gone.",
+        source: &["WAI-01", "B8"],
+        needs: PROCESSES,
+        run: unreaped,
     },
     Clause {
         id: "gone.by_stop_and_kill",
@@ -83,6 +90,20 @@ pub(super) const CLAUSES: &[Clause] = &[
         source: &["WAI-03", "SUS-04"],
         needs: SUSPEND,
         run: not_while_suspended,
+    },
+    Clause {
+        id: "gone.replaced_at_once",
+        text: "Who waits for a killed service whose name another took with an empty mailbox is told that it is gone.",
+        source: &["services: peer gone"],
+        needs: PROCESSES,
+        run: replaced_at_once,
+    },
+    Clause {
+        id: "gone.not_if_continued",
+        text: "A killed peer whose mailbox another continues is waited for, and the request is answered.",
+        source: &["services: peer gone"],
+        needs: SUSPEND,
+        run: not_if_continued,
     },
     Clause {
         id: "gone.answered_before",
@@ -121,8 +142,10 @@ fn order(how: &str) -> Value {
     json!({"do": "die", "value": how})
 }
 
+#[track_caller]
 fn assert_gone(result: ipc_manager::Result<impl std::fmt::Debug>) {
     let error = result.expect_err("nobody answered");
+    // By its deadline it would have been a timeout.
     assert_eq!(error.kind(), ErrorKind::PeerGone, "{error:?}");
 }
 
@@ -135,8 +158,20 @@ fn dies(context: &Context<'_>, how: &str) {
     let waiting = other.send_request("actor", &json!({"do": "never"})).unwrap();
     assert_eq!(other.request("actor", &json!({"value": 2})).unwrap(), 2);
     assert_gone(actor.request_within("actor", &order(how), NEVER));
+    let starter_told = crate::clock();
     assert_gone(other.await_response(&waiting, NEVER));
+    let other_told = crate::clock();
+    let died = actor.messages().iter().find_map(|message| message.content()["dies_at"].as_u64());
+    let died = Duration::from_nanos(died.expect("it said when it would be gone"));
+    tell(context, how, &[starter_told.saturating_sub(died), other_told.saturating_sub(died)]);
     end_rest(&actor);
+}
+
+/// Prints how long after a death those who waited were told. No test asserts a speed, but that it was no deadline.
+fn tell(context: &Context<'_>, how: &str, after: &[Duration]) {
+    let shown: Vec<String> = after.iter().map(|after| format!("{:.1} ms", after.as_secs_f64() * 1e3)).collect();
+    println!("told of a death {how}, over {}, after {}", context.subject().name(), shown.join(" and "));
+    assert!(after.iter().all(|after| *after < NEVER.unwrap_or_default() / 2), "that was no word, that was a deadline");
 }
 
 /// Ends a process that is no longer a service.
@@ -153,8 +188,35 @@ fn stopped_and_killed(context: &Context<'_>) {
     let id = actor.send_request("actor", &order("stopped")).unwrap();
     let error = actor.await_response(&id, Some(Duration::from_millis(700))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout, "a stopped service is alive");
+    let died = crate::clock();
     end_rest(&actor);
     assert_gone(actor.await_response(&id, NEVER));
+    tell(context, "by stop and kill", &[crate::clock() - died]);
+}
+
+fn unreaped(context: &Context<'_>) {
+    let bus = context.bus();
+    let mut actor = bus.actor("actor", &json!({}));
+    let id = actor.send_request("actor", &json!({"do": "never"})).unwrap();
+    assert_eq!(actor.request("actor", &json!({"value": 1})).unwrap(), 1);
+    let pid = actor.child_pid().expect("a process was started");
+    end_rest(&actor);
+    let died = crate::clock();
+    eventually("it to be a zombie", || is_zombie(pid));
+    assert_gone(actor.await_response(&id, NEVER));
+    tell(context, "that nobody reaped", &[crate::clock() - died]);
+    assert!(is_zombie(pid), "somebody reaped it, so this says nothing");
+    let error = actor.request_within("actor", &1, NEVER).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::PeerGone | ErrorKind::NoSuchPeer), "{error:?}");
+}
+
+/// Whether a process has ended and was not reaped; elsewhere than on Linux it is taken to be.
+fn is_zombie(pid: u32) -> bool {
+    if !cfg!(target_os = "linux") {
+        return true;
+    }
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'))
 }
 
 fn not_while_suspended(context: &Context<'_>) {
@@ -169,6 +231,34 @@ fn not_while_suspended(context: &Context<'_>) {
     let mut peer = bus.reconnect("peer");
     let response = json!({"ipcm_response_id": request.content()["ipcm_request_id"], "response": "here"});
     peer.send(request.from().as_str(), &response).unwrap();
+    assert_eq!(asker.await_response(&id, NEVER).unwrap().value(), "here");
+}
+
+fn replaced_at_once(context: &Context<'_>) {
+    let bus = context.bus();
+    let mut first = bus.puppet("peer");
+    let mut asker = bus.asker("peer");
+    let id = asker.send_request("peer", &"never answered").unwrap();
+    first.kill();
+    let died = crate::clock();
+    // Nobody looked meanwhile, so there is only the new holder to be seen.
+    let _second = bus.puppet("peer");
+    assert_gone(asker.await_response(&id, NEVER));
+    tell(context, "of one that was replaced at once", &[crate::clock() - died]);
+}
+
+fn not_if_continued(context: &Context<'_>) {
+    let bus = context.bus();
+    let mut first = bus.puppet("peer");
+    let mut asker = bus.asker("peer");
+    let id = asker.send_request("peer", &"later").unwrap();
+    first.kill();
+    let mut second = bus.reconnect("peer");
+    let error = asker.await_response(&id, Some(Duration::from_millis(700))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "the request is still there to be answered");
+    let request = second.recv_timeout(PATIENCE).unwrap();
+    let response = json!({"ipcm_response_id": request.content()["ipcm_request_id"], "response": "here"});
+    second.send(request.from().as_str(), &response).unwrap();
     assert_eq!(asker.await_response(&id, NEVER).unwrap().value(), "here");
 }
 

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::charge::{Charge, Stage, Terms};
-use super::{Signal, Spawn, on_signal};
+use super::{Signal, Spawn, gc, on_signal};
 use crate::connection_string::ConnectionString;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, redacted};
 use crate::protocol::{CreateOptions, Credentials, Registry};
 use crate::route::Route;
 use crate::serializer::SerializerSpec;
@@ -32,7 +32,7 @@ pub struct SpawnBuilder {
     protocol: Option<String>,
     protocols: Vec<String>,
     serializer: Option<String>,
-    route: Option<String>,
+    route: Option<Unchecked>,
     guard: bool,
     guard_on_signals: bool,
     audit: bool,
@@ -40,6 +40,16 @@ pub struct SpawnBuilder {
     peer_timeout: Option<Duration>,
     registry: Option<Registry>,
     credentials: Option<Credentials>,
+}
+
+/// A route as somebody typed it. Shown without a password that has no place there.
+#[derive(Clone)]
+struct Unchecked(String);
+
+impl std::fmt::Debug for Unchecked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        redacted(&self.0).fmt(f)
+    }
 }
 
 impl Default for SpawnBuilder {
@@ -86,7 +96,7 @@ impl SpawnBuilder {
     /// Puts the bus at this route instead of a fresh temporary one.
     #[must_use]
     pub fn route(mut self, route: &str) -> Self {
-        self.route = Some(route.to_owned());
+        self.route = Some(Unchecked(route.to_owned()));
         self
     }
 
@@ -185,14 +195,26 @@ impl SpawnBuilder {
         };
         // An unknown serializer is found out before anything is made.
         let spec = registry.serializers().resolve(&spec)?.spec().clone();
-        let route = self.route.as_deref().map(Route::new).transpose()?;
+        let route = self.route.as_ref().map(|route| Route::new(&route.0)).transpose()?;
         let options = CreateOptions { route, credentials: registry.credentials().clone() };
+        let is_temporary = options.route.is_none() && protocol.capabilities().crosses_processes;
+        let temporary = std::env::temp_dir();
+        if is_temporary {
+            // First: what is removed makes room.
+            gc::in_passing(&registry, &temporary);
+        }
         let route = protocol.create(&options)?;
         let hold = protocol.hold(&route, registry.credentials(), self.guard, None).inspect_err(|_| {
             if self.route.is_none() {
                 let _ = protocol.destroy(&route, registry.credentials());
             }
         })?;
+        // Where the temporary directory's path is too long for sockets, stores are made elsewhere.
+        let place = std::path::Path::new(route.as_str()).parent();
+        if let Some(place) = place.filter(|place| is_temporary && place.is_absolute() && !place.starts_with(&temporary))
+        {
+            gc::in_passing(&registry, place);
+        }
         let info = ConnectionString::new(protocol.name(), spec, route);
         let terms = Terms { info: info.clone(), signal: self.signal, peer_timeout: self.peer_timeout, registry };
         let charge = Charge { terms, guard: self.guard, hold: Some(hold), stage: Stage::Running };

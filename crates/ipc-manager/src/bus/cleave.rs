@@ -9,15 +9,30 @@ use crate::system::process::{self, Forked};
 
 /// Where the caller is after [`Spawn::cleave`].
 ///
-/// ```
-/// use ipc_manager::{Cleaved, Result, Spawn};
-/// fn to_background(bus: &mut Spawn) -> Result<Option<u32>> {
-///     // SAFETY: this program has one thread.
-///     Ok(match unsafe { bus.cleave() }? {
-///         Cleaved::Caller { owner } => Some(owner),
-///         Cleaved::Owner => None,
-///     })
+/// ```standalone_crate
+/// use std::io::{Read, pipe};
+/// use ipc_manager::{Cleaved, Spawn};
+/// let mut bus = Spawn::builder().protocol("MessageFiles").spawn()?;
+/// let (mut end, held) = pipe().expect("a pipe can be made");
+/// // SAFETY: this program has one thread.
+/// match unsafe { bus.cleave() }? {
+///     Cleaved::Caller { owner } => {
+///         assert_ne!(owner, std::process::id());
+///         assert!(bus.shutdown().is_err()); // the bus is another's now
+///         let mut a = bus.connect("a")?;
+///         a.wait_for_peer("owner", None)?;
+///         a.send("owner", "end it")?;
+///         a.disconnect()?;
+///         drop(held);
+///         end.read_to_end(&mut vec![]).expect("a pipe can be read"); // until that process has ended, too
+///     }
+///     Cleaved::Owner => {
+///         assert_eq!(bus.connect("owner")?.recv()?.content(), "end it");
+///         bus.shutdown()?;
+///         std::process::exit(0);
+///     }
 /// }
+/// # Ok::<(), ipc_manager::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cleaved {

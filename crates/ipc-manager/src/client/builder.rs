@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::Client;
+use super::again::ShortWaits;
 use super::local::Registered;
 use super::outbox::Outbox;
 use crate::connection_string::ConnectionString;
@@ -248,9 +249,10 @@ impl ClientBuilder {
             outbox: Outbox::default(),
             unsent: Vec::new(),
             receipts: Vec::new(),
+            room: Vec::new(),
             last_to: std::cell::RefCell::default(),
             inbox: Inbox::default(),
-            waits_are_short: false,
+            short_waits: ShortWaits::default(),
             seen: None,
             keeps_watching: false,
         })

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Getting messages out, written once for all protocols: in order, waiting for room or holding back what has none.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::outbox::Parcel;
 use super::{Away, Client};
@@ -18,8 +18,13 @@ const ROOM_PAUSES: (Duration, Duration) = (Duration::from_micros(200), Duration:
 const TRY_ALL_THE_SAME: Duration = Duration::from_secs(1);
 /// After so many attempts in vain the word of descriptors is no longer taken for room: others may be faster each time.
 const TRUSTED_ATTEMPTS: u32 = 8;
+/// For so long attempts in vain only let others run in between: a reader that is at it makes room sooner than the kernel
+/// could wake us, and all of it at once.
+const QUICK_ATTEMPTS: Duration = Duration::from_micros(50);
 /// Most messages of a backlog that are handed to the protocol at once.
 const DRAIN_BATCH: usize = 256;
+/// Most bytes of room that are kept from one message for the next.
+const MOST_ROOM: usize = 16 << 10;
 /// Most errors of messages that were held back that are kept for whoever asks.
 const MOST_UNSENT: usize = 10_000;
 
@@ -98,6 +103,13 @@ impl Client {
             }
         };
         let stored = self.attempt(messages, payloads, Some(deadline), receipts);
+        if stored.is_ok()
+            && let [payload] = payloads
+            && let Some(payload) = payload.take()
+            && payload.capacity() <= MOST_ROOM
+        {
+            self.room = payload;
+        }
         if let Err(error) = &stored
             && error.kind() == ErrorKind::Timeout
             && error.stored() == Some(Stored::Maybe)
@@ -252,10 +264,11 @@ impl Client {
         deadline: Option<Deadline>,
         receipts: &mut Vec<Receipt>,
     ) -> Result<()> {
-        let Self { connection, serializer, limits, patience, .. } = self;
+        let Self { connection, serializer, limits, room, patience, .. } = self;
         if let ([message], [payload]) = (messages, &mut *payloads) {
             // The usual case, without a list.
-            let envelope = [Envelope::encoded(message, &**serializer, limits, payload.take())?];
+            let envelope = Envelope::encoded(message, &**serializer, limits, payload.take())?;
+            let envelope = [envelope.with_room(std::mem::take(room))];
             let delivered = deliver_all(&mut **connection, &envelope, deadline, *patience, receipts);
             let [envelope] = envelope;
             *payload = envelope.into_payload();
@@ -321,6 +334,10 @@ fn deliver_all(
 
 /// Sleeps until a recipient may have room: told by descriptors where there are any.
 fn wait_for_room(connection: &dyn Connection, to: &PeerName, deadline: Deadline, pauses: &mut Pauses) -> Result<()> {
+    if pauses.is_short() {
+        std::thread::yield_now();
+        return Ok(());
+    }
     let room = connection.room(to);
     let slept = if room.descriptors.is_empty() || pauses.in_vain > TRUSTED_ATTEMPTS {
         poll::either(&[], &[], deadline.left(pauses.growing.next()))
@@ -333,19 +350,25 @@ fn wait_for_room(connection: &dyn Connection, to: &PeerName, deadline: Deadline,
 /// How long to wait between attempts, as they go.
 struct Pauses {
     growing: Backoff,
+    begun: Option<Instant>,
     in_vain: u32,
 }
 
 impl Pauses {
     fn new() -> Self {
-        Self { growing: Backoff::new(ROOM_PAUSES.0, ROOM_PAUSES.1), in_vain: 0 }
+        Self { growing: Backoff::new(ROOM_PAUSES.0, ROOM_PAUSES.1), begun: None, in_vain: 0 }
     }
 
     fn attempted(&mut self, is_moving: bool) {
         if is_moving {
             *self = Self::new();
-        } else {
-            self.in_vain += 1;
         }
+    }
+
+    /// Whether it is too early to sleep. Counts the attempts from then on.
+    fn is_short(&mut self) -> bool {
+        let is_short = self.begun.get_or_insert_with(Instant::now).elapsed() < QUICK_ATTEMPTS;
+        self.in_vain += u32::from(!is_short);
+        is_short
     }
 }

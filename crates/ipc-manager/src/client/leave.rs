@@ -51,6 +51,9 @@ impl Suspend {
     }
 }
 
+/// How often a mailbox may refuse to be read by who leaves, before it is left as it is.
+const MOST_REFUSALS: usize = 3;
+
 impl Client {
     /// Leaves the bus and keeps the name with its mailbox: messages may still be sent to it, and
     /// [`reconnect`](crate::reconnect) continues it.
@@ -144,13 +147,15 @@ impl Client {
     }
 
     fn drain_and_close(&mut self, unread: &mut dyn FnMut(&mut Self, Vec<Message>), deadline: Deadline) -> Result<()> {
+        let (most, mut refusals) = (self.limits.batch_messages, 0);
         loop {
-            let most = self.limits.batch_messages;
-            let messages = riding_out(deadline, || self.take("disconnect", most))?;
-            if messages.is_empty() {
-                break;
+            match riding_out(deadline, || self.take("disconnect", most)) {
+                Ok(messages) if messages.is_empty() => break,
+                Ok(messages) => self.hand_over(messages, unread),
+                // The name is given up already, so what is not handed over now is lost.
+                Err(error) if error.kind() != ErrorKind::NoSuchBus && refusals < MOST_REFUSALS => refusals += 1,
+                Err(error) => return Err(error),
             }
-            self.hand_over(messages, unread);
         }
         let mut late = Inbox::default();
         let sealed = riding_out(deadline, || self.connection.seal(&mut late));

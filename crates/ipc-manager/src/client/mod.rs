@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Clients: building, sending, receiving, waiting, peers, leaving. Everything that is alike over all protocols.
 
+mod again;
 mod away;
 mod backlog;
 mod builder;
@@ -81,11 +82,12 @@ pub struct Client {
     unsent: Vec<Error>,
     /// Room for the receipt of one message, and for the next one that is taken; both are empty between calls.
     receipts: Vec<Receipt>,
+    /// Room for the payload of one message.
+    room: Vec<u8>,
     /// Whom the last message was made for.
     last_to: std::cell::RefCell<Option<PeerName>>,
     inbox: Inbox,
-    /// Whether the last wait for a message was a short one.
-    waits_are_short: bool,
+    short_waits: again::ShortWaits,
     /// Peers at the last look, while changes are waited for.
     seen: Option<Vec<PeerName>>,
     /// Whether peers are watched until somebody says otherwise, and not only during a wait.

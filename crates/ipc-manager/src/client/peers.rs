@@ -41,6 +41,11 @@ impl Client {
         self.checked("peer")?.connection.directory().peer(&name).map_err(|error| error.during("peer"))
     }
 
+    /// Whether who has a name continued its mailbox; `None` if nobody has it, or it cannot be known.
+    pub(crate) fn peer_continues(&mut self, name: &PeerName) -> Result<Option<bool>> {
+        self.checked("peer")?.connection.directory().continues(name).map_err(|error| error.during("peer"))
+    }
+
     /// Waits until a peer is there, so long at most, without end for `None`. Returns whether it is.
     ///
     /// # Errors

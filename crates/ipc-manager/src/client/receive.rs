@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Receiving: one at a time or in batches, sound messages and damaged ones apart.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::wait::{LONGEST_SLEEP, Wait};
 use super::{Away, Client};
@@ -12,10 +12,6 @@ use crate::system::Deadline;
 
 /// Most reports of damaged messages that are kept for whoever asks.
 const MOST_REPORTS: usize = 1_000;
-/// A wait that was shorter makes the next one begin with looking again and again, for so long at most: whoever waits for an
-/// answer that is on its way has it sooner than the kernel could wake it.
-const SHORT_WAIT: Duration = Duration::from_micros(50);
-const LOOK_AGAIN: Duration = Duration::from_micros(20);
 /// For how many messages room is kept between two batches.
 const MOST_ROOM: usize = 256;
 
@@ -101,7 +97,7 @@ impl Client {
         deadline: Deadline,
         timeout: Option<Duration>,
     ) -> Result<Message> {
-        let (mut begun, mut away) = (None, Away::new());
+        let mut away = Away::new();
         loop {
             let taken = match self.take_one(operation) {
                 Ok(taken) => taken,
@@ -112,18 +108,14 @@ impl Client {
             };
             away.is_over();
             if let Some(message) = taken {
-                self.waits_are_short = begun.is_none_or(|begun: Instant| begun.elapsed() < SHORT_WAIT);
                 return Ok(message);
             }
-            let begun = *begun.get_or_insert_with(Instant::now);
-            if self.waits_are_short && self.outbox.is_empty() && begun.elapsed() < LOOK_AGAIN {
-                // The answer is on its way: to be woken for it would take longer than it does.
-                std::thread::yield_now();
+            if self.outbox.is_empty() && self.short_waits.looks_again() {
                 continue;
             }
             let slept = self.sleep(Wanted::MESSAGES, deadline, LONGEST_SLEEP);
             if slept.map_err(|error| error.during(operation))? == Some(Wait::Timeout) {
-                self.waits_are_short = false;
+                self.short_waits.give_up();
                 let waited = timeout.unwrap_or_default();
                 let error = Error::new(ErrorKind::Timeout, format!("no message came within {waited:?}"));
                 return Err(error.during(operation).about_peer(self.name.as_str()));
@@ -185,6 +177,7 @@ impl Client {
             self.damaged.drain(..surplus);
         }
         if !inbox.messages.is_empty() {
+            self.short_waits.end();
             self.registered.count(|stats| {
                 for taken in inbox.messages.iter().filter(|taken| taken.counts) {
                     stats.count_read(taken.message.from().as_str(), 1);

@@ -13,9 +13,21 @@ use crate::protocol::{Envelope, Posting, Receipt, Transaction, post};
 /// committed. Dropped, it says that the transaction was undone.
 ///
 /// ```
-/// # fn shown(posted: &ipc_manager::Posted) {
-/// println!("{} is to be {}", posted.id(), posted.receipt());
+/// # #[cfg(feature = "sqlite")]
+/// # {
+/// use ipc_manager::{Receipt, Spawn};
+/// let bus = Spawn::builder().protocol("SQLite").spawn()?;
+/// let (mut a, mut b) = (bus.connect("a")?, bus.connect("b")?);
+/// let mut own = rusqlite::Connection::open(bus.route().as_str()).unwrap();
+/// let mut transaction = own.transaction().unwrap();
+/// let posted = a.send_in(&mut transaction, "b", "hello")?;
+/// assert_eq!(posted.receipt(), Receipt::Delivered);
+/// let id = posted.id().clone();
+/// transaction.commit().unwrap();
+/// a.committed(posted);
+/// assert_eq!(b.recv()?.id(), &id);
 /// # }
+/// # Ok::<(), ipc_manager::Error>(())
 /// ```
 #[derive(Debug)]
 #[must_use = "the recipient is told, and the message counted, by `Client::committed`"]

@@ -7,8 +7,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::path::PathBuf;
 
-pub(crate) use place::Escaped;
 pub use place::Place;
+pub(crate) use place::{Escaped, redacted};
 
 /// Something of a higher layer that an error carries and knows nothing of.
 pub(crate) type HandedBack = Box<dyn std::any::Any + Send + Sync>;
@@ -16,11 +16,13 @@ pub(crate) type HandedBack = Box<dyn std::any::Any + Send + Sync>;
 /// The result of every fallible call of this crate.
 ///
 /// ```
-/// fn hello() -> ipc_manager::Result<()> {
-///     let bus = ipc_manager::Spawn::builder().protocol("MessageFiles").spawn()?;
-///     bus.connect("a")?.send("a", "hello to myself").map(drop)
+/// fn hello() -> ipc_manager::Result<usize> {
+///     let bus = ipc_manager::Spawn::builder().protocol("LocalMemory").spawn()?;
+///     let mut a = bus.connect("a")?;
+///     a.send("a", "hello to myself")?;
+///     Ok(a.get_messages()?.len())
 /// }
-/// hello()?;
+/// assert_eq!(hello()?, 1);
 /// # Ok::<(), ipc_manager::Error>(())
 /// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -253,10 +255,10 @@ impl Error {
         self
     }
 
-    /// Adds the route, unless one is known.
+    /// Adds the route, unless one is known; without a password that somebody may have put there.
     #[must_use]
     pub fn on_route(mut self, route: &str) -> Self {
-        self.0.place.route.get_or_insert_with(|| route.to_owned());
+        self.0.place.route.get_or_insert_with(|| redacted(route).into_owned());
         self
     }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where an error happened.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -98,18 +99,93 @@ impl fmt::Display for Place {
     }
 }
 
-/// Shows text of unknown origin on one line, cut to a readable length, with control characters escaped.
+/// A text without the passwords that somebody wrote into it, as `password=...` or as `//user:password@`: they have no place
+/// in a connection string, and whoever puts one there shall not find it in a log.
+pub(crate) fn redacted(text: &str) -> Cow<'_, str> {
+    const KEYS: [&str; 4] = ["password", "passwd", "pass", "pwd"];
+    // Paths are not looked into: a directory may be called so.
+    if !text.contains("://") && !text.to_ascii_lowercase().contains("dbi:") {
+        return Cow::Borrowed(text);
+    }
+    let mut secrets = Vec::new();
+    for (at, _) in text.match_indices('=') {
+        let key = text[..at].trim_end().to_ascii_lowercase();
+        if KEYS.iter().any(|known| key.ends_with(known)) {
+            let value = at + 1 + text[at + 1..].len() - text[at + 1..].trim_start().len();
+            let quote = text[value..].chars().next().filter(|c| matches!(c, '\'' | '"'));
+            let start = value + quote.map_or(0, char::len_utf8);
+            let ends = |c: char| quote.map_or(matches!(c, ';' | '&' | '"' | '\\' | ' ' | ','), |quote| c == quote);
+            secrets.push(start..text[start..].find(ends).map_or(text.len(), |length| start + length));
+        }
+    }
+    for (at, _) in text.match_indices("://") {
+        let rest = &text[at + 3..];
+        let authority = &rest[..rest.find(['/', '?', '"', ' ']).unwrap_or(rest.len())];
+        if let Some((user, _)) = authority.rsplit_once('@')
+            && let Some(colon) = user.find(':')
+        {
+            secrets.push(at + 3 + colon + 1..at + 3 + user.len());
+        }
+    }
+    secrets.retain(|secret| !secret.is_empty());
+    if secrets.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    secrets.sort_by_key(|secret| secret.start);
+    let (mut shown, mut from) = (String::with_capacity(text.len()), 0);
+    for secret in secrets {
+        if secret.start >= from {
+            shown.push_str(&text[from..secret.start]);
+            shown.push_str("***");
+        }
+        from = from.max(secret.end);
+    }
+    shown.push_str(&text[from..]);
+    Cow::Owned(shown)
+}
+
+/// Shows text of unknown origin on one line, cut to a readable length, with control characters escaped and passwords left
+/// out.
 pub(crate) struct Escaped<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 200;
-        for (count, c) in self.0.chars().enumerate() {
+        for (count, c) in redacted(self.0).chars().enumerate() {
             if count == SHOWN {
                 return f.write_str("...");
             }
             if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_left_out() {
+        for (text, shown) in [
+            ("dbi:Pg:dbname=a;password=s3cret;host=b", "dbi:Pg:dbname=a;password=***;host=b"),
+            ("dbi:Pg:dbname=a;PWD = s3cret", "dbi:Pg:dbname=a;PWD = ***"),
+            ("postgres://me:s3:cr@et@host/db?password=s3cret&x=1", "postgres://me:***@host/db?password=***&x=1"),
+            (r#"["PostgreSQL","JSON","dbi:Pg:pass=s3cret"]"#, r#"["PostgreSQL","JSON","dbi:Pg:pass=***"]"#),
+            ("DBI:mysql:mysql_password='s3 b;c';x", "DBI:mysql:mysql_password='***';x"),
+        ] {
+            assert_eq!(redacted(text), shown);
+            assert!(!Escaped(text).to_string().contains("s3"));
+        }
+        for plain in [
+            "/tmp/bus",
+            "dbi:Pg:dbname=a;host=/x",
+            "postgres://me@host:5432/db",
+            "password",
+            "dbi:x:password=",
+            "/pass=1/bus",
+        ] {
+            assert_eq!(redacted(plain), plain);
+        }
     }
 }

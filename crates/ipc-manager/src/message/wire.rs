@@ -19,7 +19,15 @@ impl Message {
     /// # Errors
     /// [`TooLarge`](ErrorKind::TooLarge) if it passes a limit.
     pub fn to_json(&self, limits: &Limits) -> Result<String> {
-        let mut out = String::with_capacity(160 + self.content.as_json().len());
+        self.to_json_in(Vec::new(), limits)
+    }
+
+    /// The same, in a buffer that has served before.
+    pub(crate) fn to_json_in(&self, mut room: Vec<u8>, limits: &Limits) -> Result<String> {
+        room.clear();
+        // Empty, so it is UTF-8.
+        let mut out = String::from_utf8(room).unwrap_or_default();
+        out.reserve(160 + self.content.as_json().len());
         out.push_str("{\"id\":");
         json::text_to_wire(self.id.as_str(), limits, &mut out)?;
         out.push_str(",\"from\":");

@@ -10,10 +10,29 @@ use crate::name::PeerName;
 /// The connections that a peer holds to others, where a protocol has such.
 ///
 /// ```
-/// use ipc_manager::Connections;
-/// fn nameless(connections: &dyn Connections) -> usize {
-///     connections.open_connections().iter().filter(|connection| connection.peer.is_none()).count()
-/// }
+/// use std::time::Duration;
+/// use ipc_manager::{Connections, Credentials, Durability, Inbox, Limits, Mode, OpenOptions, PeerName, Registry, Spawn};
+/// let bus = Spawn::builder().protocol("ConnectionUnix").serializer("JSON").spawn()?;
+/// # let options = OpenOptions {
+/// #     name: PeerName::new("b")?,
+/// #     mode: Mode::Connect,
+/// #     serializer: std::sync::Arc::new(ipc_manager::serializer::Json::new()),
+/// #     limits: Limits::default(),
+/// #     durability: Durability::Process,
+/// #     listen: true,
+/// #     credentials: Credentials::default(),
+/// # };
+/// let mut b = Registry::standard().get("ConnectionUnix")?.open(bus.route(), options)?.connection;
+/// let mut a = bus.connect("a")?;
+/// a.send("b", "hello")?;
+/// let mut inbox = Inbox::default();
+/// b.collect(1, 1 << 20, &mut inbox)?;
+/// assert_eq!(inbox.len(), 1);
+/// let connections: &mut dyn Connections = b.connections().expect("this protocol has connections");
+/// assert_eq!(connections.open_connections().len(), 1);
+/// assert_eq!(connections.close_to(&PeerName::new("a")?)?, 1);
+/// assert_eq!(connections.close_idle(Duration::ZERO)?, 0); // there is none left
+/// # Ok::<(), ipc_manager::Error>(())
 /// ```
 pub trait Connections: Send + fmt::Debug {
     /// All open ones, the oldest first, also those of which it is not known yet whose they are.

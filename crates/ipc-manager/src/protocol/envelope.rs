@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A message on its way into a store.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
@@ -28,6 +28,8 @@ pub struct Envelope<'a> {
     serializer: &'a dyn Serializer,
     limits: &'a Limits,
     payload: OnceCell<Vec<u8>>,
+    /// Room for the payload that served before.
+    room: Cell<Vec<u8>>,
 }
 
 impl<'a> Envelope<'a> {
@@ -37,7 +39,7 @@ impl<'a> Envelope<'a> {
     /// [`Usage`](ErrorKind::Usage) if it has no recipient.
     pub fn new(message: &'a Message, serializer: &'a dyn Serializer, limits: &'a Limits) -> Result<Self> {
         let to = message.to().ok_or_else(|| Error::new(ErrorKind::Usage, "a message on its way needs a recipient"))?;
-        Ok(Self { message, to, serializer, limits, payload: OnceCell::new() })
+        Ok(Self { message, to, serializer, limits, payload: OnceCell::new(), room: Cell::default() })
     }
 
     /// Puts a message in an envelope that was encoded before.
@@ -49,6 +51,12 @@ impl<'a> Envelope<'a> {
     ) -> Result<Self> {
         let envelope = Self::new(message, serializer, limits)?;
         Ok(Self { payload: payload.map_or_else(OnceCell::new, OnceCell::from), ..envelope })
+    }
+
+    /// Lets the payload be made in a buffer that is of no use any more.
+    pub(crate) fn with_room(self, room: Vec<u8>) -> Self {
+        self.room.set(room);
+        self
     }
 
     /// The payload, if it was made.
@@ -80,7 +88,7 @@ impl<'a> Envelope<'a> {
     /// [`TooLarge`](ErrorKind::TooLarge) or [`Serialize`](ErrorKind::Serialize).
     pub fn payload(&self) -> Result<&[u8]> {
         if self.payload.get().is_none() {
-            let json = self.message.to_json(self.limits)?;
+            let json = self.message.to_json_in(self.room.take(), self.limits)?;
             let payload = self.serializer.pack(json)?;
             if payload.len() > self.limits.encoded_bytes {
                 let (size, limit) = (payload.len(), self.limits.encoded_bytes);

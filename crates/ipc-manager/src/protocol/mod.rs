@@ -2,10 +2,12 @@
 //! Protocols: how messages travel. Two traits that implementers write, the list of what is built in, and selection.
 
 mod capabilities;
+mod cleaning;
 mod connections;
 mod credentials;
 mod envelope;
 mod inbox;
+mod parameters;
 mod peer;
 mod registry;
 mod traits;
@@ -38,15 +40,15 @@ pub use sql::{Database, SqlValue, Transaction};
 pub(crate) use sql::{Posting, place_of, post};
 
 pub use capabilities::{Capabilities, Durability, WaitMechanism};
+pub use cleaning::{Cleaning, Fate, Leftover, LeftoverKind};
 pub use connections::{ConnectionRecord, Connections};
 pub use credentials::Credentials;
 pub use envelope::Envelope;
 pub use inbox::{Damaged, Inbox};
+pub use parameters::{CreateOptions, Hold, Leave, Mode, NotViable, OpenOptions, Opened, Receipt};
 pub use peer::{PeerRecord, PeerState};
 pub use registry::Registry;
-pub use traits::{
-    Connection, CreateOptions, Directory, Hold, Leave, Mode, NotViable, OpenOptions, Opened, Protocol, Receipt,
-};
+pub use traits::{Connection, Directory, Protocol};
 pub use wake::{Wake, Wanted};
 
 /// Every built-in protocol, in the order in which `spawn` tries them.

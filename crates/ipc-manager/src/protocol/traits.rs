@@ -6,12 +6,11 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use super::{Capabilities, Connections, Credentials, Durability, Envelope, Inbox, PeerRecord, Wake, Wanted};
+use super::parameters::{CreateOptions, Hold, Leave, NotViable, OpenOptions, Opened, Receipt};
+use super::{Capabilities, Cleaning, Connections, Credentials, Envelope, Inbox, PeerRecord, Wake, Wanted};
 use crate::connection_string::ProtocolName;
 use crate::error::Result;
-use crate::limits::Limits;
 use crate::message::Message;
 use crate::name::PeerName;
 use crate::route::Route;
@@ -49,7 +48,7 @@ pub trait Protocol: Send + Sync + fmt::Debug {
     fn create(&self, options: &CreateOptions) -> Result<Route>;
 
     /// Puts on record that this process owns the store, for as long as the value lives. What a guarded owner leaves
-    /// behind when it is killed may be removed by the next [`create`](Protocol::create), once no peer is alive on it.
+    /// behind when it is killed may be removed by [`clean`](Protocol::clean), once no peer is alive on it.
     ///
     /// `instead_of` is the ownership that this one replaces.
     ///
@@ -61,7 +60,7 @@ pub trait Protocol: Send + Sync + fmt::Debug {
     /// see either no such peer or a live one. If the process dies half-way, the name can be taken again.
     ///
     /// # Errors
-    /// `no_such_bus`, `name_in_use`, `no_such_peer` for [`Mode::Reconnect`], `permission`, `store`.
+    /// `no_such_bus`, `name_in_use`, `no_such_peer` for [`Mode::Reconnect`](super::Mode::Reconnect), `permission`, `store`.
     fn open(&self, route: &Route, options: OpenOptions) -> Result<Opened>;
 
     /// Looks at a store without joining it. Changes nothing.
@@ -75,6 +74,13 @@ pub trait Protocol: Send + Sync + fmt::Debug {
         serializer: Arc<dyn Serializer>,
     ) -> Result<Box<dyn Directory>>;
 
+    /// Removes what guarded owners left that were killed: stores of this protocol, in the places that
+    /// [`create`](Protocol::create) picks by itself, or the one that is meant. Only what is this user's, what
+    /// [`create`](Protocol::create) made, what nobody is alive on, and what holds nothing unknown; decided and done under a
+    /// lock that whoever joins takes, too. What cannot be looked at is none of it; what cannot be removed is
+    /// [noted](Cleaning::note) with the reason. If the process dies half-way, the next one finishes it.
+    fn clean(&self, cleaning: &mut Cleaning);
+
     /// Removes a store with all in it. That it is gone already is fine.
     ///
     /// # Errors
@@ -85,11 +91,30 @@ pub trait Protocol: Send + Sync + fmt::Debug {
 /// One peer on one bus.
 ///
 /// ```
-/// use ipc_manager::{Connection, Inbox, Result};
-/// fn first(connection: &mut dyn Connection) -> Result<Inbox> {
-///     let mut inbox = Inbox::default();
-///     connection.collect(1, 1 << 20, &mut inbox).map(|()| inbox)
-/// }
+/// use ipc_manager::{Inbox, Registry, Spawn};
+/// # use ipc_manager::{Durability, Leave, Limits, Mode, OpenOptions, PeerName, Stats, serializer::Json};
+/// let bus = Spawn::builder().protocol("LocalMemory").serializer("JSON").spawn()?;
+/// let registry = Registry::standard();
+/// let protocol = registry.get("LocalMemory")?;
+/// let options = OpenOptions {
+///     name: PeerName::new("b")?,
+///     mode: Mode::Connect,
+///     serializer: std::sync::Arc::new(Json::new()),
+///     limits: Limits::default(),
+///     durability: Durability::Process,
+///     listen: true,
+///     credentials: Default::default(),
+/// };
+/// let mut b = protocol.open(bus.route(), options)?.connection;
+/// bus.connect("a")?.send("b", "hello")?;
+/// assert!(b.is_ready()?);
+/// let mut inbox = Inbox::default();
+/// b.collect(1, 1 << 20, &mut inbox)?;
+/// assert_eq!(inbox.len(), 1);
+/// b.unlist()?;
+/// b.seal(&mut inbox)?;
+/// b.close(Leave::Disconnect, &Stats::default())?;
+/// # Ok::<(), ipc_manager::Error>(())
 /// ```
 pub trait Connection: Send + fmt::Debug {
     /// Stores messages in order, adding one receipt for each that is stored, and stops at the first that is not. A
@@ -168,10 +193,19 @@ pub trait Connection: Send + fmt::Debug {
 /// Who is on a bus.
 ///
 /// ```
-/// use ipc_manager::{Directory, Result};
-/// fn unread(directory: &mut dyn Directory) -> Result<u64> {
-///     Ok(directory.peers()?.iter().filter_map(|peer| peer.unread).sum())
-/// }
+/// use std::sync::Arc;
+/// use ipc_manager::{Credentials, PeerState, Registry, Spawn, serializer::Json};
+/// let bus = Spawn::builder().protocol("LocalMemory").serializer("JSON").spawn()?;
+/// let (mut a, b) = (bus.connect("a")?, bus.connect("b")?);
+/// a.send("b", "hello")?;
+/// let registry = Registry::standard();
+/// let protocol = registry.get("LocalMemory")?;
+/// let mut directory = protocol.observe(bus.route(), &Credentials::default(), Arc::new(Json::new()))?;
+/// let peers = directory.peers()?;
+/// assert_eq!(peers.iter().map(|peer| peer.unread).collect::<Vec<_>>(), [Some(0), Some(1)]);
+/// assert!(peers.iter().all(|peer| peer.state == PeerState::Active));
+/// # drop((a, b));
+/// # Ok::<(), ipc_manager::Error>(())
 /// ```
 pub trait Directory: Send + fmt::Debug {
     /// Every name in the store but one's own, whatever its state, sorted.
@@ -185,6 +219,15 @@ pub trait Directory: Send + fmt::Debug {
     /// # Errors
     /// Of the store as a whole.
     fn peer(&mut self, name: &PeerName) -> Result<Option<PeerRecord>>;
+
+    /// Whether who has a name continued the mailbox that was there before, rather than beginning an empty one. `None` if
+    /// nobody has it, or it cannot be known.
+    ///
+    /// # Errors
+    /// Of the store as a whole.
+    fn continues(&mut self, _name: &PeerName) -> Result<Option<bool>> {
+        Ok(None)
+    }
 
     /// Removes what dead peers left: registration, mailbox, statistics. Suspended and unknown ones stay. Returns the
     /// names removed.
@@ -211,167 +254,4 @@ pub trait Directory: Send + fmt::Debug {
 
     /// What to wait for while watching peers.
     fn wake(&self) -> Wake<'_>;
-}
-
-/// Why a protocol cannot work on this machine: one sentence.
-///
-/// ```
-/// let reason = ipc_manager::NotViable("the program `initdb` is missing".into());
-/// assert!(reason.to_string().contains("initdb"));
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotViable(pub String);
-
-impl fmt::Display for NotViable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for NotViable {}
-
-/// How to make a store.
-///
-/// ```
-/// assert!(ipc_manager::CreateOptions::default().route.is_none());
-/// ```
-#[derive(Debug, Clone, Default)]
-pub struct CreateOptions {
-    /// Where. Without one the protocol makes a fresh, private place.
-    pub route: Option<Route>,
-    /// Who one is to the server that it is on, where there is one.
-    pub credentials: Credentials,
-}
-
-/// Ownership of a store; given up when dropped.
-///
-/// ```
-/// let kept = std::sync::Arc::new(());
-/// let hold = ipc_manager::Hold::new(std::sync::Arc::clone(&kept));
-/// drop(hold);
-/// assert_eq!(std::sync::Arc::strong_count(&kept), 1);
-/// ```
-pub struct Hold(
-    #[allow(dead_code, reason = "what matters is when it is dropped")] Option<Box<dyn std::any::Any + Send>>,
-);
-
-impl Hold {
-    /// Keeps something alive for as long as the store is owned.
-    #[must_use]
-    pub fn new(kept: impl std::any::Any + Send) -> Self {
-        Self(Some(Box::new(kept)))
-    }
-
-    /// For stores that need no record of their owner.
-    #[must_use]
-    pub fn none() -> Self {
-        Self(None)
-    }
-}
-
-impl fmt::Debug for Hold {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hold")
-    }
-}
-
-/// Whether a name is taken afresh, or one taken before is continued.
-///
-/// ```
-/// assert_ne!(ipc_manager::Mode::Connect, ipc_manager::Mode::Reconnect);
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Take a free name, or that of a dead peer. The mailbox is empty.
-    Connect,
-    /// Take over a name with its mailbox and counters; its holder suspended or died.
-    Reconnect,
-}
-
-/// How to join a store.
-///
-/// ```
-/// use ipc_manager::{Mode, OpenOptions};
-/// fn is_fresh(options: &OpenOptions) -> bool {
-///     options.mode == Mode::Connect
-/// }
-/// ```
-#[derive(Debug, Clone)]
-pub struct OpenOptions {
-    /// The name to join under.
-    pub name: PeerName,
-    /// Afresh, or continuing.
-    pub mode: Mode,
-    /// What payloads and counters are encoded with.
-    pub serializer: Arc<dyn Serializer>,
-    /// What is believed and what is sent.
-    pub limits: Limits,
-    /// What an acknowledged message must outlive.
-    pub durability: Durability,
-    /// Whether others may connect. Always true where the protocol has no connections.
-    pub listen: bool,
-    /// Who one is to the server that the store is on, where there is one.
-    pub credentials: Credentials,
-}
-
-/// A store that was joined.
-///
-/// ```
-/// fn told(opened: &ipc_manager::Opened) -> String {
-///     format!("{} unread messages were discarded", opened.discarded)
-/// }
-/// ```
-#[derive(Debug)]
-pub struct Opened {
-    /// The connection.
-    pub connection: Box<dyn Connection>,
-    /// Counters that an earlier holder of the name left.
-    pub stats: Stats,
-    /// How many unread messages of a dead holder were discarded; 0 when continuing.
-    pub discarded: usize,
-}
-
-/// What became of a message that was sent.
-///
-/// ```
-/// assert_eq!(ipc_manager::Receipt::Stored.to_string(), "stored");
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Receipt {
-    /// In the mailbox of a peer that is there.
-    Delivered,
-    /// In the mailbox of a peer that is suspended or dead: it waits for whoever continues the name.
-    Stored,
-    /// It was there already, under the same id: sent again, it arrives once and is counted once.
-    AlreadyStored,
-    /// There was no room, so the client holds it back, in order. Not sent yet, and not counted yet.
-    Queued,
-}
-
-impl fmt::Display for Receipt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Delivered => "delivered",
-            Self::Stored | Self::AlreadyStored => "stored",
-            Self::Queued => "queued",
-        })
-    }
-}
-
-/// How a connection is left.
-///
-/// ```
-/// use ipc_manager::Leave;
-/// assert_ne!(Leave::Disconnect, Leave::Suspend { until: None });
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Leave {
-    /// For good.
-    Disconnect,
-    /// For a while: the mailbox stays, until the deadline if there is one.
-    Suspend {
-        /// When waiting for this peer ends.
-        until: Option<SystemTime>,
-    },
 }

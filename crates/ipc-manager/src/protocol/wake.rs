@@ -28,10 +28,15 @@ impl Wanted {
 /// What to poll.
 ///
 /// ```
+/// use rustix::event::{PollFd, PollFlags, Timespec, poll};
 /// let bus = ipc_manager::Spawn::builder().protocol("MessageFiles").spawn()?;
-/// let a = bus.connect("a")?;
-/// let wake = a.wake()?;
-/// println!("poll {} descriptors, and look every {:?}", wake.descriptors.len(), wake.look_every);
+/// let (mut a, mut b) = (bus.connect("a")?, bus.connect("b")?);
+/// a.send("b", "hello")?;
+/// let wake = b.wake()?;
+/// let mut polled: Vec<_> = wake.descriptors.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+/// let look = Timespec::try_from(wake.look_every).expect("it is not long");
+/// poll(&mut polled, Some(&look)).expect("poll(2) is there"); // it tells at once that there is something
+/// assert_eq!(b.try_recv()?.expect("it is there").content(), "hello");
 /// # Ok::<(), ipc_manager::Error>(())
 /// ```
 #[derive(Debug, Clone)]

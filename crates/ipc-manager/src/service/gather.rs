@@ -39,7 +39,9 @@ impl Service {
             if !activity.is_empty() || worked || !self.given_up.is_empty() {
                 return Ok(activity);
             }
-            self.sleep()?;
+            if !self.client.comes_at_once()? {
+                self.sleep()?;
+            }
         }
     }
 

@@ -315,7 +315,7 @@ impl Handle {
             loop {
                 let count = joined.receive()?;
                 waiting::settle_hopeless(&mut joined)?;
-                if count > 0 || waiting::sleep(&joined, deadline)? {
+                if count > 0 || waiting::sleep(&mut joined, deadline)? {
                     return Ok(count);
                 }
             }

@@ -160,9 +160,12 @@ pub enum Reply {
 /// An answer: any JSON value, null too.
 ///
 /// ```
-/// use ipc_manager::{Answer, Reply};
+/// use ipc_manager::{Answer, Reply, Service};
+/// # let kept: Option<Answer> = None;
 /// let Reply::Now(answer) = Reply::new(&[1, 2])? else { panic!("it answers now") };
-/// let _: Answer = answer;
+/// let service = Service::builder("pair").on_request(move |_, _| Ok(Reply::Now(answer.clone())));
+/// let mut pair = service.spawn_thread()?;
+/// assert_eq!(pair.request("pair", &())?, serde_json::json!([1, 2]));
 /// # Ok::<(), ipc_manager::Error>(())
 /// ```
 #[derive(Debug, Clone)]

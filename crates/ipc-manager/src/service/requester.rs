@@ -332,9 +332,13 @@ fn is_gone(client: &mut Client, peer: &PeerName, asked: Holder) -> Result<bool> 
             let has_become_another = || now.and_then(process::image_of).is_some_and(|image| Some(image) != asked.image);
             record.since == asked.since && asked.image.is_some() && has_become_another()
         }
-        // Where a mailbox outlives its process, whoever continues the name finds the request in it. Elsewhere the
-        // request went with the process that was asked.
-        (_, now) => !suspends && now.is_some() && asked.pid.is_some_and(|asked| !process::pid_is_alive(asked)),
+        // Another process has the name. Where a mailbox outlives its process, whoever continues it finds the request
+        // in it; who began an empty one does not, and elsewhere the request went with the process that was asked.
+        (_, Some(_)) if asked.pid.is_some() => match suspends {
+            true => client.peer_continues(peer)? == Some(false),
+            false => asked.pid.is_some_and(|asked| !process::pid_is_alive(asked)),
+        },
+        _ => false,
     })
 }
 

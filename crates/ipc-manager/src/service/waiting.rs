@@ -190,9 +190,12 @@ pub(super) fn take_back<A: Asker>(asker: &mut A, id: &RequestId) -> Result<()> {
 }
 
 /// Sleeps until something may have come. Returns whether the time is over.
-pub(super) fn sleep<A: Asker>(asker: &A, deadline: Deadline) -> Result<bool> {
+pub(super) fn sleep<A: Asker>(asker: &mut A, deadline: Deadline) -> Result<bool> {
     if deadline.has_passed() {
         return Ok(true);
+    }
+    if asker.parts().0.comes_at_once()? {
+        return Ok(false);
     }
     let most = asker.sleep_at_most();
     let (client, requester) = asker.view();

@@ -2,6 +2,7 @@
 //! Doorbells: datagram sockets in a folder, one for each life of a peer. Whoever stored something rings; the ring is
 //! a hint and carries nothing. The kernel refuses to ring a socket whose process is gone, so a bell also tells who lives.
 
+use std::cell::RefCell;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -22,11 +23,18 @@ const MAKING: u64 = 10;
 pub(crate) struct Porch {
     dir: OwnedFd,
     path: PathBuf,
+    /// Device and inode number, which tell it from every other.
+    identity: (u64, u64),
 }
 
 impl Porch {
-    pub(crate) fn new(dir: OwnedFd, path: PathBuf) -> Self {
-        Self { dir, path }
+    pub(crate) fn new(dir: OwnedFd, path: PathBuf) -> io::Result<Self> {
+        let identity = files::identity_of(&dir)?;
+        Ok(Self { dir, path, identity })
+    }
+
+    pub(crate) fn identity(&self) -> (u64, u64) {
+        self.identity
     }
 
     pub(crate) fn dir(&self) -> BorrowedFd<'_> {
@@ -53,8 +61,22 @@ impl Porch {
         name.as_encoded_bytes().starts_with(PREFIX.as_bytes())
     }
 
-    /// Whether somebody is behind a bell; `None` if it cannot be known.
+    /// Whether somebody is behind a bell, also one that is not hung up yet; `None` if it cannot be known.
     pub(crate) fn is_answered(&self, name: &OsStr) -> Option<bool> {
+        let hidden = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).map(|suffix| format!(".new-{suffix}"));
+        // Once more, since it may be hung up in between.
+        let names = [Some(name), hidden.as_deref().map(OsStr::new), hidden.as_ref().map(|_| name)];
+        let mut answered = Some(false);
+        for name in names.into_iter().flatten() {
+            answered = self.is_answered_at(name);
+            if answered != Some(false) {
+                break;
+            }
+        }
+        answered
+    }
+
+    fn is_answered_at(&self, name: &OsStr) -> Option<bool> {
         let asking = UnixDatagram::unbound().ok()?;
         match asking.connect(self.address(name)) {
             Ok(()) => Some(true),
@@ -100,6 +122,11 @@ impl Doorbell {
         let suffix = files::random_suffix();
         let (name, hidden) = (OsString::from(format!("{PREFIX}{suffix}")), OsString::from(format!(".new-{suffix}")));
         let heard = UnixDatagram::bind(porch.address(&hidden))?;
+        // Whatever the umask: who rings must be able to write to it. The folder is this user's alone.
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::chmodat(porch.dir(), &hidden, mode, rustix::fs::AtFlags::empty()).inspect_err(|_| {
+            let _ = files::remove_file(porch.dir(), &hidden);
+        })?;
         let bell = Self { heard, porch: Arc::clone(porch), name, hidden: Some(hidden) };
         bell.heard.set_nonblocking(true)?;
         Ok(bell)
@@ -114,6 +141,16 @@ impl Doorbell {
             self.ring();
         }
         Ok(())
+    }
+
+    /// Whether others can ring it.
+    pub(crate) fn is_hung(&self) -> bool {
+        self.hidden.is_none()
+    }
+
+    /// Where it hangs.
+    pub(crate) fn porch(&self) -> &Porch {
+        &self.porch
     }
 
     pub(crate) fn name(&self) -> &OsStr {
@@ -154,20 +191,33 @@ impl Drop for Doorbell {
 pub(crate) struct Ringer {
     socket: UnixDatagram,
     porch: Arc<Porch>,
+    /// The bell that the socket is connected to: most ring the same again and again, and finding it takes longest.
+    last: RefCell<Option<OsString>>,
 }
 
 impl Ringer {
     pub(crate) fn new(porch: &Arc<Porch>) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
-        Ok(Self { socket, porch: Arc::clone(porch) })
+        Ok(Self { socket, porch: Arc::clone(porch), last: RefCell::new(None) })
     }
 
     /// Rings, and never waits. Returns whether somebody is there to hear it; a full queue rings already.
     pub(crate) fn ring(&self, bell: &OsStr) -> bool {
-        match self.socket.send_to(&[1], self.porch.address(bell)) {
+        let mut last = self.last.borrow_mut();
+        let is_connected = if last.as_deref() == Some(bell) {
+            Ok(())
+        } else {
+            *last = None;
+            self.socket.connect(self.porch.address(bell)).inspect(|()| *last = Some(bell.to_owned()))
+        };
+        match is_connected.and_then(|()| self.socket.send(&[1])) {
             Ok(_) => true,
-            Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
+            Err(error) => {
+                *last = None;
+                !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+            }
         }
     }
 }
@@ -182,9 +232,10 @@ mod tests {
     fn a_bell_is_heard_until_it_is_cleared_and_tells_who_lives() {
         let path = std::env::temp_dir().join(format!("ipct-bell-{}", files::random_suffix()));
         files::make_dir_at(rustix::fs::CWD, path.as_os_str()).unwrap();
-        let porch = Arc::new(Porch::new(files::open_dir(&path).unwrap(), path.clone()));
+        let porch = Arc::new(Porch::new(files::open_dir(&path).unwrap(), path.clone()).unwrap());
         let mut bell = Doorbell::prepare(&porch).unwrap();
-        assert_eq!(porch.is_answered(bell.name()), Some(false), "it hangs before it was published");
+        assert_eq!(porch.is_answered(bell.name()), Some(true), "it is there before it was hung up");
+        assert!(!Ringer::new(&porch).unwrap().ring(bell.name()), "it hangs before it was published");
         bell.publish().unwrap();
         bell.clear();
         let is_rung = || poll::readable(&[bell.descriptor()], Duration::ZERO).unwrap() == Woken::Ready;

@@ -33,6 +33,18 @@ pub(crate) fn make_dir_at(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether users other than its owner may write to something, as far as its mode tells. The group that many systems give
+/// each user, whose number is the user's own, has nobody else in it.
+pub(crate) fn is_open_to_others(stat: &Stat) -> bool {
+    let is_own_group = stat.st_gid == 0 || stat.st_gid == rustix::process::geteuid().as_raw();
+    stat.st_mode & 0o002 != 0 || stat.st_mode & 0o020 != 0 && !is_own_group
+}
+
+/// Whether everybody may put things into a directory.
+pub(crate) fn is_for_everybody(stat: &Stat) -> bool {
+    stat.st_mode & 0o002 != 0
+}
+
 /// What a name in a directory is, without following a link. `None` if there is nothing.
 pub(crate) fn stat_at(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<Stat>> {
     match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {

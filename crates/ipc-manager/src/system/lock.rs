@@ -8,6 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::files;
 use super::poll;
@@ -66,8 +68,8 @@ impl LifeLock {
     }
 }
 
-/// The identity that a lock file begins with: one JSON object on the first line.
-pub(crate) fn identity_line(identity: &Identity) -> Vec<u8> {
+/// What a lock file begins with: the identity of its holder, and maybe more, as one JSON object on the first line.
+pub(crate) fn identity_line(identity: &impl Serialize) -> Vec<u8> {
     let mut line = serde_json::to_vec(identity).unwrap_or_default();
     line.push(b'\n');
     line
@@ -87,10 +89,7 @@ pub(crate) fn holder(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<Holder> {
     if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::RegularFile {
         return Ok(Holder::None);
     }
-    let mut content = [0; IDENTITY_BYTES];
-    let length = rustix::io::pread(&file, &mut content, 0)?;
-    let line = content[..length].split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let identity: Option<Identity> = serde_json::from_slice(line).ok();
+    let identity: Option<Identity> = first_line(&file)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
         // Free. Dropping the descriptor gives the lock back.
         Ok(()) => Ok(Holder::Dead(identity)),
@@ -100,6 +99,19 @@ pub(crate) fn holder(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<Holder> {
         },
         Err(error) => Err(error.into()),
     }
+}
+
+/// What the first line of a lock file says, as [`identity_line`] wrote it; `None` where there is no such thing.
+pub(crate) fn said<T: DeserializeOwned>(dir: BorrowedFd<'_>, name: &OsStr) -> Option<T> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    first_line(&rustix::fs::openat(dir, name, flags, Mode::empty()).ok()?).ok()?
+}
+
+fn first_line<T: DeserializeOwned>(file: &OwnedFd) -> io::Result<Option<T>> {
+    let mut content = [0; IDENTITY_BYTES];
+    let length = rustix::io::pread(file, &mut content, 0)?;
+    let line = content[..length].split(|byte| *byte == b'\n').next().unwrap_or_default();
+    Ok(serde_json::from_slice(line).ok())
 }
 
 /// A lock for a short critical section among the processes on one store. Given back when dropped.

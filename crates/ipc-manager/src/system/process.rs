@@ -178,6 +178,11 @@ fn started(pid: u32) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::from_secs(boot))?.checked_add(since_boot)
 }
 
+/// Whether the process of that number is there, and was at a point in time.
+pub(crate) fn was_there(pid: u32, when: SystemTime) -> bool {
+    pid_is_alive(pid) && started(pid).is_none_or(|started| started <= when + START_SLACK)
+}
+
 /// The boot time is known to the second, and clocks are corrected a little.
 const START_SLACK: Duration = Duration::from_secs(2);
 

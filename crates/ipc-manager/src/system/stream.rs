@@ -126,6 +126,17 @@ pub(crate) fn credentials(socket: BorrowedFd<'_>) -> io::Result<Credentials> {
     Ok(Credentials { uid, pid: None })
 }
 
+/// Sends as much as there is room for now, and says how many bytes that was.
+pub(crate) fn send_one(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    let flags = if cfg!(target_vendor = "apple") { SendFlags::empty() } else { NO_SIGNAL };
+    loop {
+        match net::send(socket, bytes, flags) {
+            Err(Errno::INTR) => {}
+            sent => return Ok(sent?),
+        }
+    }
+}
+
 /// Sends as much of all parts together as there is room for now, and says how many bytes that was.
 pub(crate) fn send(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
     let flags = if cfg!(target_vendor = "apple") { SendFlags::empty() } else { NO_SIGNAL };

@@ -47,8 +47,8 @@ fn remove_at(dir: BorrowedFd<'_>, name: &OsStr, device: u64, depth: usize) -> io
     Err(io::Error::from(Errno::NOTEMPTY))
 }
 
-/// Removes a directory with all in it by its path, if it still is the one with this device and inode number.
-pub(crate) fn remove_path(path: &Path, identity: (u64, u64)) -> io::Result<()> {
+/// Opens the directory that a path's last component is in, and gives that component.
+fn parent_of(path: &Path) -> io::Result<(std::os::fd::OwnedFd, &OsStr)> {
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -57,15 +57,48 @@ pub(crate) fn remove_path(path: &Path, identity: (u64, u64)) -> io::Result<()> {
         return Err(io::Error::other("a path without a last component is never removed"));
     };
     // The parent may be a link, such as a temporary folder is on some systems; the directory itself may not.
-    let parent = rustix::fs::open(
-        parent,
-        rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC,
-        rustix::fs::Mode::empty(),
-    )?;
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+    Ok((rustix::fs::open(parent, flags, rustix::fs::Mode::empty())?, name))
+}
+
+/// Does something with a directory by the one that it is in, if it still is the one with this device and inode number.
+/// `None` if there is none.
+fn at_its_place<T>(
+    path: &Path,
+    identity: (u64, u64),
+    work: impl FnOnce(BorrowedFd<'_>, &OsStr) -> io::Result<T>,
+) -> io::Result<Option<T>> {
+    let (parent, name) = parent_of(path)?;
     match files::open_dir_at(parent.as_fd(), name) {
-        Ok(dir) if files::identity_of(&dir)? == identity => remove(parent.as_fd(), name),
+        Ok(dir) if files::identity_of(&dir)? == identity => work(parent.as_fd(), name).map(Some),
         Ok(_) => Err(io::Error::other("another directory is in its place, which is left alone")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Removes a directory with all in it by its path, if it still is the one with this device and inode number.
+pub(crate) fn remove_path(path: &Path, identity: (u64, u64)) -> io::Result<()> {
+    at_its_place(path, identity, remove).map(drop)
+}
+
+/// Removes an empty directory by its path, if it still is the one with this device and inode number. `Ok(false)` if it is
+/// not empty.
+pub(crate) fn remove_empty(path: &Path, identity: (u64, u64)) -> io::Result<bool> {
+    Ok(at_its_place(path, identity, files::remove_empty_dir)?.unwrap_or(true))
+}
+
+/// Gives a directory another name where it is, if it still is the one with this device and inode number.
+pub(crate) fn rename_path(path: &Path, identity: (u64, u64), name: &OsStr) -> io::Result<()> {
+    let renamed = at_its_place(path, identity, |parent, old| {
+        files::rename(parent, old, name)?;
+        let there = files::stat_at(parent, name)?;
+        if there.is_some_and(|there| files::identity(&there) == identity) {
+            return Ok(());
+        }
+        // Exchanged in between: back with it.
+        let _ = files::rename(parent, name, old);
+        Err(io::Error::other("another directory is in its place, which is left alone"))
+    })?;
+    renamed.ok_or_else(|| io::ErrorKind::NotFound.into())
 }

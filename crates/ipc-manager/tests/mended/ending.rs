@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ipc_manager::{
-    Capabilities, ConnectionString, CreateOptions, Credentials, Directory, Hold, NotViable, OpenOptions, Opened,
-    Protocol, ProtocolName, Registry, Result, Route, Serializer, Spawn,
+    Capabilities, Cleaning, ConnectionString, CreateOptions, Credentials, Directory, Hold, NotViable, OpenOptions,
+    Opened, Protocol, ProtocolName, Registry, Result, Route, Serializer, Spawn,
 };
 use ipc_manager_testkit::{PATIENCE, Sandbox, Suite, Test};
 use rustix::process::Signal;
@@ -73,6 +73,10 @@ impl Protocol for Interrupted {
         serializer: Arc<dyn Serializer>,
     ) -> Result<Box<dyn Directory>> {
         self.0.observe(route, credentials, serializer)
+    }
+
+    fn clean(&self, cleaning: &mut Cleaning) {
+        self.0.clean(cleaning);
     }
 
     fn destroy(&self, route: &Route, credentials: &Credentials) -> Result<()> {

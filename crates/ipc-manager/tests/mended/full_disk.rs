@@ -19,6 +19,7 @@ use crate::file_bus::contents;
 pub fn tests() -> Vec<Test> {
     let tests = ipc_manager_testkit::tests![
         t12_a_small_disk_is_filled_and_drained_again_and_again,
+        a_database_on_a_small_disk_lets_more_through_than_fits_on_it,
         a_full_disk_can_be_read_also_with_messages_put_back,
         who_cannot_suspend_for_want_of_room_is_still_there,
         who_leaves_a_full_disk_is_handed_what_was_unread,
@@ -42,6 +43,7 @@ pub fn add_to(suite: Suite) -> Suite {
     suite
         .act("mounts a disk", mounts_a_disk)
         .act("fills and drains", fills_and_drains)
+        .act("streams through a small disk", streams_through_a_small_disk)
         .act("reads a full disk", reads_a_full_disk)
         .act("suspends on a full disk", suspends_on_a_full_disk)
         .act("leaves a full disk", leaves_a_full_disk)
@@ -51,11 +53,15 @@ pub fn add_to(suite: Suite) -> Suite {
 
 /// Mounts a disk of one megabyte that only this process sees, and makes a bus on it.
 fn small_disk() -> (Spawn, PathBuf) {
+    small_disk_for("MessageFiles")
+}
+
+fn small_disk_for(protocol: &str) -> (Spawn, PathBuf) {
     enter_namespaces(libc::CLONE_NEWNS).unwrap();
     let dir = act_dir().join("disk");
     fs::create_dir(&dir).unwrap();
     mount(&dir, "size=1m,mode=700").unwrap();
-    let builder = Spawn::builder().protocol("MessageFiles").serializer("JSON").guard(false);
+    let builder = Spawn::builder().protocol(protocol).serializer("JSON").guard(false);
     (builder.route(dir.join("bus").to_str().unwrap()).spawn().unwrap(), dir)
 }
 
@@ -127,6 +133,23 @@ fn fills_and_drains() -> ExitCode {
     b.send("a", "it works").unwrap();
     assert_eq!(a.recv_timeout(PATIENCE).unwrap().content(), "it works");
     assert_eq!(bus.connect("c").unwrap().peers().unwrap(), ["a", "b"]);
+    a.disconnect().unwrap();
+    b.disconnect().unwrap();
+    ExitCode::SUCCESS
+}
+
+fn a_database_on_a_small_disk_lets_more_through_than_fits_on_it(sandbox: &Sandbox) {
+    play("streams through a small disk", sandbox);
+}
+
+fn streams_through_a_small_disk() -> ExitCode {
+    let (bus, _) = small_disk_for("SQLite");
+    let (mut a, mut b) = (bus.connect("a").unwrap(), bus.connect("b").unwrap());
+    // A log of the usual length would fill the disk several times over.
+    for round in 0..500 {
+        a.send("b", &"p".repeat(8_000)).unwrap_or_else(|error| panic!("{round}: {error:?}"));
+        b.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("{round}: {error:?}"));
+    }
     a.disconnect().unwrap();
     b.disconnect().unwrap();
     ExitCode::SUCCESS

@@ -108,16 +108,22 @@ fn a_bus_whose_owner_was_killed_while_making_it_goes_with_the_next(sandbox: &San
     };
     let suffix = "0123456789abcdef0123456789abcdef";
     // Killed before the mark, while writing it, and while removing what another left.
-    let unmarked = made(&format!("ipcm-1-{suffix}"));
-    let half_marked = made(&format!("ipcm-2-{suffix}"));
+    let unmarked = made(&format!("ipcm-4000001-{suffix}"));
+    let half_marked = made(&format!("ipcm-4000002-{suffix}"));
     fs::write(half_marked.join(".ipcm-made"), "").unwrap();
     let half_removed = made(&format!("ipcm-dead-{suffix}"));
     // Killed before the owner was on record.
-    let marked = made(&format!("ipcm-3-{suffix}"));
+    let marked = made(&format!("ipcm-4000003-{suffix}"));
     let stat = rustix::fs::stat(&marked).unwrap();
     fs::write(marked.join(".ipcm-made"), json!({"device": stat.st_dev, "inode": stat.st_ino}).to_string()).unwrap();
     // Somebody's own, that only look so.
-    let others = [made("ipcm-mine"), made(&format!("ipcm-4-{suffix}")), made(&format!("ipcm-x-{suffix}"))];
+    let others = [
+        made("ipcm-mine"),
+        made(&format!("ipcm-4000004-{suffix}")),
+        made(&format!("ipcm-x-{suffix}")),
+        // One whose maker is there, and may have been stopped while it was making it.
+        made(&format!("ipcm-{}-{suffix}", std::process::id())),
+    ];
     fs::write(others[1].join("notes"), "mine").unwrap();
     let spawn = json!({"op": "spawn", "protocol": "MessageFiles", "guard": true});
     // They are left alone while they are so young that somebody may still be making them.

@@ -4,10 +4,11 @@
 use clap::CommandFactory;
 use clap_complete::{Shell, generate};
 
-use crate::args::{Cli, CompletionsArgs};
+use crate::args::Cli;
 use crate::context::Context;
 use crate::exit_code;
 use crate::failure::Outcome;
+use crate::upkeep_args::CompletionsArgs;
 
 /// Asked for on completing the first argument of `send` and of what asks services: whoever is on the bus of IPCM_BUS now.
 const BASH: &str = r#"

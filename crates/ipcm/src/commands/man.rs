@@ -4,10 +4,11 @@
 use clap::CommandFactory;
 use clap_mangen::Man;
 
-use crate::args::{Cli, ManArgs};
+use crate::args::Cli;
 use crate::context::Context;
 use crate::exit_code;
 use crate::failure::{Failure, Outcome};
+use crate::upkeep_args::ManArgs;
 
 pub(crate) fn run(context: &mut Context, args: &ManArgs) -> Outcome {
     let mut whole = Cli::command();

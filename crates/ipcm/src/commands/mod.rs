@@ -12,7 +12,9 @@ mod demo;
 mod demo_count;
 mod demo_worker;
 mod describe;
+mod doctor;
 mod exec;
+mod gc;
 mod info;
 mod job;
 mod make;
@@ -62,6 +64,8 @@ pub(crate) fn run(context: &mut Context, command: Command) -> Outcome {
         Command::Suspend(args) => suspend::run(context, &args),
         Command::Stop(args) => stop::run(context, &args),
         Command::Bench(args) => bench::run(context, &args),
+        Command::Gc(args) => gc::run(context, &args),
+        Command::Doctor => doctor::run(context),
         Command::Coproc => coproc::run(context),
         Command::Completions(args) => completions::run(context, &args),
         Command::Man(args) => man::run(context, &args),

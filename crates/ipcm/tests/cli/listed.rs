@@ -17,7 +17,7 @@ fn every_test_file_is_listed() {
     }
 }
 
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 26] = [
     "demo",
     "run",
     "spawn",
@@ -39,6 +39,8 @@ const COMMANDS: [&str; 24] = [
     "suspend",
     "stop",
     "bench",
+    "gc",
+    "doctor",
     "coproc",
     "completions",
     "man",

@@ -15,3 +15,4 @@ mod measured;
 mod readme;
 mod recv;
 mod services;
+mod upkeep;

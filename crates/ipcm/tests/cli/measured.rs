@@ -37,8 +37,12 @@ fn the_document_has_a_frozen_shape() {
     }
     let percentiles = ["p50_us", "p90_us", "p99_us", "p999_us"].map(|key| size["round_trip"][key].as_f64().unwrap());
     assert!(percentiles.is_sorted() && percentiles[0] > 0.0, "{percentiles:?}");
+    let request = &size["request"];
+    assert_eq!(request["samples"], 40);
+    assert!(request["p50_us"].as_f64().unwrap() > 0.0 && request["plain_p50_us"].as_f64().unwrap() > 0.0);
+    assert!(request["ratio"].as_f64().unwrap() > 0.0);
     shape(&mut document);
-    insta::assert_snapshot!(document.to_string(), @r#"{"cores":"N","protocols":[{"floor":null,"protocol":"MessageFiles","sizes":[{"content_bytes":"N","message_bytes":"N","one_way":[{"batch":"N","floor_messages_per_second":null,"megabytes_per_second":"N","messages_a_round":"N","messages_per_second":"N","ratio":null,"ratio_to_single_sends":null,"senders":"N"},{"batch":"N","floor_messages_per_second":null,"megabytes_per_second":"N","messages_a_round":"N","messages_per_second":"N","ratio":null,"ratio_to_single_sends":null,"senders":"N"}],"round_trip":{"floor_p50_us":null,"p50_us":"N","p90_us":"N","p999_us":"N","p99_us":"N","ratio":null,"samples":"N"},"skipped":null}],"skipped":null}],"rounds":"N","serializer":"JSON"}"#);
+    insta::assert_snapshot!(document.to_string(), @r#"{"cores":"N","protocols":[{"floor":null,"protocol":"MessageFiles","sizes":[{"content_bytes":"N","message_bytes":"N","one_way":[{"batch":"N","floor_messages_per_second":null,"megabytes_per_second":"N","messages_a_round":"N","messages_per_second":"N","ratio":null,"ratio_to_single_sends":null,"senders":"N"},{"batch":"N","floor_messages_per_second":null,"megabytes_per_second":"N","messages_a_round":"N","messages_per_second":"N","ratio":null,"ratio_to_single_sends":null,"senders":"N"}],"request":{"p50_us":"N","p90_us":"N","p999_us":"N","p99_us":"N","plain_p50_us":"N","ratio":"N","samples":"N"},"round_trip":{"floor_p50_us":null,"p50_us":"N","p90_us":"N","p999_us":"N","p99_us":"N","ratio":null,"samples":"N"},"skipped":null}],"skipped":null}],"rounds":"N","serializer":"JSON"}"#);
     assert_eq!(bench.left(), [""; 0]);
 }
 

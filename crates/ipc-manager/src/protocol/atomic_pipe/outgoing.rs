@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Writing frames into others' FIFOs: in order, in as few writes as fit, never waiting.
 
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use super::codec::{HEADER_BYTES, PART_BYTES, Writer, part_count, write_part};
 use crate::error::{Error, ErrorKind, Result, Stored};
 use crate::message::MessageId;
 use crate::name::PeerName;
-use crate::protocol::directory_store::{Store, disk_name, is_reserved};
+use crate::protocol::directory_store::{Recent, Store, disk_name, is_reserved};
 use crate::protocol::{Envelope, Receipt};
 use crate::system::{files, pipe, process};
 
@@ -27,7 +26,6 @@ struct Fifo {
     descriptor: OwnedFd,
     identity: (u64, u64),
     looked: Instant,
-    used: u64,
     /// A message of which so many parts are in the FIFO already.
     begun: Option<(MessageId, usize)>,
 }
@@ -37,8 +35,7 @@ struct Fifo {
 pub(super) struct Outgoing {
     store: Arc<Store>,
     writer: Writer,
-    open: HashMap<PeerName, Fifo>,
-    uses: u64,
+    open: Recent<Fifo>,
     frames: Vec<u8>,
 }
 
@@ -49,12 +46,12 @@ impl Outgoing {
         let tid = i32::from_ne_bytes((low as u32 | 1).to_ne_bytes());
         let pid = i32::try_from(process::own_pid()).unwrap_or(i32::MAX);
         let frames = Vec::with_capacity(pipe::ATOMIC_BYTES);
-        Self { store, writer: Writer { pid, tid }, open: HashMap::new(), uses: 0, frames }
+        Self { store, writer: Writer { pid, tid }, open: Recent::at_most(MOST_OPEN), frames }
     }
 
     /// What to wait for until a recipient's FIFO has room.
     pub(super) fn room(&self, to: &PeerName) -> Option<BorrowedFd<'_>> {
-        self.open.get(to).map(|fifo| fifo.descriptor.as_fd())
+        self.open.peek(to).map(|fifo| fifo.descriptor.as_fd())
     }
 
     /// Stores messages in order.
@@ -109,9 +106,7 @@ impl Outgoing {
 
     /// Has the recipient's FIFO open, and the one that has its name now.
     fn make_sure_of(&mut self, to: &PeerName) -> Result<()> {
-        self.uses += 1;
-        if let Some(fifo) = self.open.get_mut(to) {
-            fifo.used = self.uses;
+        if let Some(fifo) = self.open.used(to) {
             let now = Instant::now();
             if now.duration_since(fifo.looked) < LOOK_AT_NAME {
                 return Ok(());
@@ -124,15 +119,8 @@ impl Outgoing {
             self.open.remove(to);
         }
         let fifo = self.open_fifo(to)?;
-        if self.open.len() >= MOST_OPEN {
-            // One with half a message in it stays: the other half must go the same way.
-            let idle = self.open.iter().filter(|(_, fifo)| fifo.begun.is_none());
-            let oldest = idle.min_by_key(|(_, fifo)| fifo.used).map(|(name, _)| name.clone());
-            if let Some(oldest) = oldest {
-                self.open.remove(&oldest);
-            }
-        }
-        self.open.insert(to.clone(), fifo);
+        // One with half a message in it stays: the other half must go the same way.
+        self.open.insert(to.clone(), fifo, |fifo| fifo.begun.is_none());
         Ok(())
     }
 
@@ -153,12 +141,12 @@ impl Outgoing {
             return Err(no_such_peer());
         }
         let identity = files::identity(&stat);
-        Ok(Fifo { descriptor, identity, looked: Instant::now(), used: self.uses, begun: None })
+        Ok(Fifo { descriptor, identity, looked: Instant::now(), begun: None })
     }
 
     /// Writes as many messages as fit into one write, or one that has more parts than that. Returns how many are out.
     fn write_some(&mut self, to: &PeerName, envelopes: &[Envelope<'_>]) -> (std::result::Result<(), Refused>, usize) {
-        let Some(fifo) = self.open.get_mut(to) else { return (Err(Refused::Broken), 0) };
+        let Some(fifo) = self.open.used(to) else { return (Err(Refused::Broken), 0) };
         let frames = &mut self.frames;
         frames.clear();
         let mut count = 0;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Who holds a name in a store that knows pids only: what we add to the pid, and what follows from both.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::PeerState;
-use crate::system::doorbell::Porch;
+use crate::protocol::{Mode, PeerState};
+use crate::system::doorbell::{Doorbell, Porch};
 use crate::system::process::{self, Alive, Identity};
 
 /// The process that holds a name, as it stands in the store in a place that the reference implementation ignores.
@@ -15,15 +15,18 @@ use crate::system::process::{self, Alive, Identity};
 pub(in crate::protocol) struct Holder {
     #[serde(flatten)]
     pub(in crate::protocol) identity: Identity,
-    /// The user that it runs as.
-    #[serde(default)]
-    uid: u32,
     /// The name of its doorbell, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     bell: Option<String>,
+    /// Device and inode number of the folder that the bell is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    porch: Option<(u64, u64)>,
     /// It is on its way out: unreachable, its mailbox not yet empty.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     leaving: bool,
+    /// It continued a mailbox that was there, rather than beginning an empty one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    continues: bool,
 }
 
 /// What the store says of a name, in the reference implementation's terms and ours.
@@ -39,10 +42,12 @@ pub(in crate::protocol) struct Standing {
 }
 
 impl Holder {
-    /// This process, with its doorbell.
-    pub(in crate::protocol) fn own(bell: Option<&OsStr>) -> Self {
-        let bell = bell.and_then(OsStr::to_str).map(str::to_owned);
-        Self { identity: Identity::own(), uid: own_uid(), bell, leaving: false }
+    /// This process, with its doorbell, that takes a name so.
+    pub(in crate::protocol) fn own(bell: Option<&Doorbell>, mode: Mode) -> Self {
+        let porch = bell.map(|bell| bell.porch().identity());
+        let bell = bell.and_then(|bell| bell.name().to_str()).map(str::to_owned);
+        let continues = mode == Mode::Reconnect;
+        Self { identity: Identity::own(), bell, porch, leaving: false, continues }
     }
 
     pub(in crate::protocol) fn leaving(&self) -> Self {
@@ -67,16 +72,20 @@ impl Holder {
 
     /// Whether its process is there; unknown counts as alive.
     pub(in crate::protocol) fn is_alive(&self, porch: Option<&Porch>) -> bool {
-        match self.identity.alive() {
+        let hung_here = porch.filter(|porch| self.rings_at(porch)).zip(self.bell());
+        match (self.identity.alive(), hung_here) {
+            (Alive::No, _) => false,
             // The process may have become another program, which took the bell with it.
-            Alive::Yes => !matches!((porch, self.bell()), (Some(porch), Some(bell)) if porch.is_deserted(&bell)),
-            Alive::No => false,
+            (Alive::Yes, Some((porch, bell))) => !porch.is_deserted(&bell),
             // In another pid namespace the bell knows.
-            Alive::Unknown => match (porch, self.bell()) {
-                (Some(porch), Some(bell)) => porch.is_answered(&bell) != Some(false),
-                _ => true,
-            },
+            (Alive::Unknown, Some((porch, bell))) => porch.is_answered(&bell) != Some(false),
+            (_, None) => true,
         }
+    }
+
+    /// Whether its bell hangs in this folder: in another one, under the same path, it would not be found.
+    fn rings_at(&self, porch: &Porch) -> bool {
+        self.bell.is_some() && self.porch == Some(porch.identity())
     }
 }
 
@@ -102,22 +111,21 @@ impl Standing {
         }
     }
 
+    /// Whether whoever has the name continued the mailbox; `None` where only a holder of ours would say.
+    pub(in crate::protocol) fn continues(&self) -> Option<bool> {
+        self.holder().map(|holder| holder.continues)
+    }
+
     /// The process that holds or held the name.
     pub(in crate::protocol) fn pid(&self) -> Option<u32> {
         self.holder().map(|holder| holder.identity.pid).or(self.pid.filter(|_| self.is_active))
     }
 
     /// Whether a peer is behind it that does not ring the bells of this user: it knows none, or they hang elsewhere.
-    pub(in crate::protocol) fn is_foreign(&self) -> bool {
-        let rings = |holder: &Holder| {
-            holder.bell.is_some() && holder.uid == own_uid() && holder.identity.alive() != Alive::Unknown
-        };
+    pub(in crate::protocol) fn is_foreign(&self, porch: Option<&Porch>) -> bool {
+        let rings = |holder: &Holder| porch.is_some_and(|porch| holder.rings_at(porch));
         self.is_active && self.pid.is_some() && !self.holder().is_some_and(rings)
     }
-}
-
-fn own_uid() -> u32 {
-    rustix::process::geteuid().as_raw()
 }
 
 /// Seconds since the epoch as a point in time; `None` for what cannot be one.
@@ -141,7 +149,7 @@ mod tests {
 
     #[test]
     fn what_a_record_says() {
-        let own = Holder::own(Some(OsStr::new("bell-1")));
+        let own = Holder { bell: Some("bell-1".into()), ..Holder::own(None, Mode::Connect) };
         let pid = own.identity.pid;
         let ended = Holder {
             identity: serde_json::from_str(r#"{"boot":"x","pid_ns":0,"pid":1,"start":1}"#).unwrap(),
@@ -159,17 +167,39 @@ mod tests {
         // A peer that does not know of the field took the name, or left, and did not touch it.
         assert_eq!(state(standing(true, Some(pid), Some(ended.clone()))), Some(PeerState::Active));
         assert_eq!(state(standing(false, None, Some(ended))), None);
-        assert!(standing(true, Some(pid), None).is_foreign());
-        assert!(!standing(true, Some(pid), Some(own)).is_foreign());
+        assert!(standing(true, Some(pid), None).is_foreign(None));
+    }
+
+    #[test]
+    fn a_bell_that_hangs_elsewhere_says_nothing() {
+        let path = std::env::temp_dir().join(format!("ipct-holder-{}", crate::system::files::random_suffix()));
+        std::fs::create_dir(&path).unwrap();
+        let porch = Porch::new(crate::system::files::open_dir(&path).unwrap(), path.clone()).unwrap();
+        // As a process leaves it that has become another program.
+        drop(std::os::unix::net::UnixDatagram::bind(path.join("bell-1")).unwrap());
+        let (device, inode) = porch.identity();
+        let holder =
+            |porch| Holder { bell: Some("bell-1".into()), porch: Some(porch), ..Holder::own(None, Mode::Connect) };
+        let is_alive = |at| holder(at).is_alive(Some(&porch));
+        assert_eq!((is_alive((device, inode)), is_alive((device, inode + 1))), (false, true));
+        std::fs::remove_file(path.join("bell-1")).unwrap();
+        assert!(is_alive((device, inode)), "somebody may have tidied");
+        std::fs::remove_dir(path).unwrap();
     }
 
     #[test]
     fn what_is_written_is_read() {
-        let holder = Holder::own(Some(OsStr::new("bell-1")));
+        let holder = Holder { bell: Some("bell-1".into()), porch: Some((1, 2)), ..Holder::own(None, Mode::Connect) };
         assert_eq!(Holder::parse(&holder.to_json()), Some(holder.clone()));
         assert_eq!(Holder::parse(&holder.leaving().to_json()), Some(holder.leaving()));
+        let continuing = Holder::own(None, Mode::Reconnect);
+        assert_eq!(Holder::parse(&continuing.to_json()), Some(continuing.clone()));
+        let (pid, at) = (holder.identity.pid, |pid, holder| standing(true, Some(pid), Some(holder)));
+        assert_eq!(at(pid, continuing.clone()).continues(), Some(true));
+        assert_eq!(at(pid, holder.clone()).continues(), Some(false));
+        assert_eq!(at(1, continuing).continues(), None, "another took the name");
         assert!(Holder::parse("{}").is_none() && Holder::parse("nonsense").is_none());
-        let elsewhere = Holder::own(Some(OsStr::new("bell-/../../x")));
+        let elsewhere = Holder { bell: Some("bell-/../../x".into()), ..Holder::own(None, Mode::Connect) };
         assert_eq!(elsewhere.bell(), None);
     }
 }

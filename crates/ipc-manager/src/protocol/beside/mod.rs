@@ -2,6 +2,7 @@
 //! What lies beside a store that the reference implementation must find as it knows it: a folder with the doorbells of
 //! the peers, the record of the owner, and the note of what was made. See `docs/formats.md`, "Beside a store".
 
+mod abandoned;
 mod holder;
 mod owner;
 
@@ -14,6 +15,7 @@ use crate::route::Route;
 use crate::system::doorbell::{Doorbell, Porch};
 use crate::system::files;
 
+pub(super) use abandoned::{clean, clean_doorbells};
 pub(super) use holder::{Holder, Standing, seconds, time};
 pub(super) use owner::{FileKind, FileStore};
 
@@ -40,7 +42,7 @@ impl Beside {
         if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o022 != 0 {
             return Err(std::io::ErrorKind::PermissionDenied.into());
         }
-        Ok(Some(Self { porch: Arc::new(Porch::new(dir, path.to_owned())) }))
+        Ok(Some(Self { porch: Arc::new(Porch::new(dir, path.to_owned())?) }))
     }
 
     /// Opens the folder at a path, making it if there is none.
@@ -73,10 +75,15 @@ impl Beside {
         &self.porch
     }
 
-    /// Prepares a bell for a life of a peer. Without one it polls.
+    /// Prepares a bell for a life of a peer. Without one it polls. From here on nobody takes the store for abandoned; if
+    /// somebody has already, the store is gone when this returns.
     pub(super) fn bell(&self) -> Option<Doorbell> {
-        self.porch.remove_dead_bells();
-        Doorbell::prepare(&self.porch).inspect_err(|error| log::warn!("no doorbell, so this peer polls: {error}")).ok()
+        let prepare = || {
+            let _section = self.enter(owner::PATIENCE)?;
+            self.porch.remove_dead_bells();
+            Doorbell::prepare(&self.porch)
+        };
+        prepare().inspect_err(|error| log::warn!("no doorbell, so this peer polls: {error}")).ok()
     }
 
     /// Keeps what is no message, for whoever wants to look at it; up to a number of them. Returns where.
@@ -122,11 +129,26 @@ pub(super) fn check_file(protocol: &str, route: &Route) -> Result<(u64, u64)> {
     if stat.st_uid != 0 && stat.st_uid != rustix::process::geteuid().as_raw() {
         return Err(place(Error::new(ErrorKind::Permission, "the route belongs to another user")));
     }
-    if stat.st_mode & 0o002 != 0 {
-        let detail = "the route is writable by every user, so nothing in it can be trusted";
-        return Err(place(Error::new(ErrorKind::Permission, detail)));
+    let refuse = |detail: &str| Err(place(Error::new(ErrorKind::Permission, detail)));
+    if files::is_open_to_others(&stat) {
+        return refuse("the route can be written to by other users, so nothing in it can be trusted");
+    }
+    if in_everybodys_directory(route) {
+        return refuse(IN_EVERYBODYS);
     }
     Ok(files::identity(&stat))
+}
+
+const IN_EVERYBODYS: &str = "the route is in a directory that every user can write to, so others could put files beside \
+                             it that go with it; use a directory of your own";
+
+/// Whether every user can put files beside the one that a route names.
+fn in_everybodys_directory(route: &Route) -> bool {
+    let parent = match Path::new(route.as_str()).parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    rustix::fs::stat(parent).is_ok_and(|parent| files::is_for_everybody(&parent))
 }
 
 /// Whether the file at a route is no longer the one with this device and inode number.

@@ -1,31 +1,28 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Making and removing stores that are a file, and the record of who owns one.
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Beside, check_file, folder_of};
+use super::{Beside, IN_EVERYBODYS, check_file, folder_of, in_everybodys_directory};
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::Hold;
+use crate::protocol::cleaning::fresh_name;
 use crate::route::Route;
+use crate::system::doorbell::{Porch, Ringer};
 use crate::system::lock::{self, Holder as LockHolder, LifeLock, SectionLock};
-use crate::system::process::{self, Identity};
+use crate::system::process::Identity;
 use crate::system::{Deadline, files, tree};
 
-/// What the names of stores in the temporary directory begin with.
-const PREFIX: &str = "ipcm-";
 /// The file that says who owns the store, locked while the owner lives.
-const OWNER: &str = ".ipcm-owner";
+pub(super) const OWNER: &str = ".ipcm-owner";
 /// The file that says that this implementation made the store, and which one it made.
-const MADE: &str = ".ipcm-made";
+pub(super) const MADE: &str = ".ipcm-made";
 /// The lock under which owners are put on record.
-const SECTION: &str = ".ipcm-lock";
-/// A store without an owner's record is being made, unless it has been so for this many seconds.
-const MAKING: u64 = 10;
+pub(super) const SECTION: &str = ".ipcm-lock";
 
 /// Where stores of one protocol differ from those of another.
 #[derive(Debug, Clone, Copy)]
@@ -42,26 +39,26 @@ pub(in crate::protocol) struct FileKind {
 
 /// The second line of the owner's file.
 #[derive(Debug, Serialize, Deserialize)]
-struct Terms {
+pub(super) struct Terms {
     /// Whether the store is to go with its owner.
-    guarded: bool,
+    pub(super) guarded: bool,
 }
 
 /// Which file was made for the store.
 #[derive(Debug, Serialize, Deserialize)]
-struct Made {
+pub(super) struct Made {
     device: u64,
     inode: u64,
     /// Whether the directory that it is in was made for it, too.
     #[serde(default)]
-    directory: bool,
+    pub(super) directory: bool,
 }
 
 /// A store that is a file, from outside.
 #[derive(Debug)]
 pub(in crate::protocol) struct FileStore {
-    kind: FileKind,
-    route: Route,
+    pub(super) kind: FileKind,
+    pub(super) route: Route,
 }
 
 impl FileStore {
@@ -71,9 +68,7 @@ impl FileStore {
 
     /// Makes an empty file, private to its user, under a fresh name in the temporary directory.
     pub(in crate::protocol) fn make_temporary(kind: FileKind, content: &[u8]) -> Result<Self> {
-        let temporary = std::env::temp_dir();
-        sweep_abandoned(kind, &temporary);
-        let dir = temporary.join(format!("{PREFIX}{}-{}", process::own_pid(), files::random_suffix()));
+        let dir = std::env::temp_dir().join(fresh_name());
         let path = dir.join(kind.file);
         let Some(text) = path.to_str() else {
             let detail = "the temporary directory's path is not UTF-8, and a route must be";
@@ -105,6 +100,9 @@ impl FileStore {
 
     fn make(&self, content: &[u8], directory: bool) -> Result<()> {
         let path = Path::new(self.route.as_str());
+        if in_everybodys_directory(&self.route) {
+            return Err(self.place(Error::new(ErrorKind::Permission, IN_EVERYBODYS)));
+        }
         files::create_whole(rustix::fs::CWD, path.as_os_str(), content, files::Sync::Kernel)
             .map_err(|error| self.failed(path, "the file of the bus cannot be made", error))?;
         let noted = check_file(self.kind.protocol, &self.route).and_then(|(device, inode)| {
@@ -124,7 +122,7 @@ impl FileStore {
     }
 
     /// The note of the file that was made, if it is still the one.
-    fn made(&self) -> Option<Made> {
+    pub(super) fn made(&self) -> Option<Made> {
         let file = check_file(self.kind.protocol, &self.route).ok()?;
         let note = files::read_small(Beside::of_file(&self.route)?.dir(), OsStr::new(MADE), 256).ok().flatten()?;
         let made: Made = serde_json::from_slice(&note).ok()?;
@@ -182,36 +180,30 @@ impl FileStore {
         error.in_protocol(self.kind.protocol).on_route(self.route.as_str())
     }
 
-    fn failed(&self, path: &Path, detail: &str, error: std::io::Error) -> Error {
+    pub(super) fn failed(&self, path: &Path, detail: &str, error: std::io::Error) -> Error {
         self.place(Error::system(error, detail).at_path(path))
-    }
-
-    /// Whether the owner wanted the store to go with it, is gone, and nobody is alive on it.
-    fn is_abandoned(&self, dir: &Path) -> bool {
-        let is_old = || files::is_older(rustix::fs::CWD, dir.as_os_str(), MAKING);
-        let Some(beside) = Beside::of_file(&self.route) else {
-            // Killed before the folder was made, or after it was removed.
-            return is_old() && std::fs::metadata(self.route.as_str()).map_or(true, |file| file.len() == 0);
-        };
-        let is_due = match lock::holder(beside.dir(), OsStr::new(OWNER)) {
-            Ok(LockHolder::Dead(_)) => terms(&beside).is_some_and(|terms| terms.guarded),
-            Ok(LockHolder::None) => is_old(),
-            _ => false,
-        };
-        let bells = || files::names(beside.dir()).unwrap_or_default();
-        is_due
-            && self.made().is_some_and(|made| made.directory)
-            && !bells().iter().any(|bell| beside.porch.is_answered(bell) == Some(true))
-            && !(self.kind.is_in_use)(&self.route)
     }
 }
 
+/// How long another process's critical section is waited for, which takes milliseconds.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
 impl Beside {
+    /// Enters the critical section of the folder, in which bells are hung up, owners put on record, and stores found to be
+    /// abandoned. `NotFound` once it was removed: who does that takes the lock away last, in this section.
+    pub(super) fn enter(&self, patience: Duration) -> std::io::Result<SectionLock> {
+        let section = SectionLock::acquire(self.dir(), OsStr::new(SECTION), Deadline::after(patience))?;
+        let is_there = |name: &str| files::stat_at(self.dir(), OsStr::new(name)).is_ok_and(|stat| stat.is_some());
+        if rustix::fs::fstat(self.dir())?.st_nlink == 0 || !is_there(SECTION) {
+            return Err(std::io::ErrorKind::NotFound.into());
+        }
+        Ok(section)
+    }
+
     /// Puts this process on record as the owner, unless another one is there.
     pub(in crate::protocol) fn hold(&self, guarded: bool, instead_of: Option<Hold>) -> Result<Hold> {
         let failed = |error| Error::system(error, "the owner cannot be put on record").at_path(self.porch.path());
-        let deadline = Deadline::after(Duration::from_secs(5));
-        let _section = SectionLock::acquire(self.dir(), OsStr::new(SECTION), deadline).map_err(failed)?;
+        let _section = self.enter(PATIENCE).map_err(failed)?;
         if instead_of.is_none() {
             let holder = lock::holder(self.dir(), OsStr::new(OWNER)).map_err(failed)?;
             if let LockHolder::Alive(identity) = holder {
@@ -227,21 +219,18 @@ impl Beside {
         Ok(Hold::new(life))
     }
 
-    /// Whether nobody has been here for a while: no bell is answered, and no owner is alive.
-    pub(in crate::protocol) fn is_abandoned(&self) -> bool {
-        let owner = lock::holder(self.dir(), OsStr::new(OWNER));
-        let names = || files::names(self.dir()).unwrap_or_default();
-        files::is_older(rustix::fs::CWD, self.porch.path().as_os_str(), MAKING)
-            && !matches!(owner, Ok(LockHolder::Alive(_)) | Err(_))
-            && !names().iter().any(|name| self.porch.is_answered(name) == Some(true))
-    }
-
     /// Removes the folder with all in it.
     pub(in crate::protocol) fn clear(&self) -> std::io::Result<()> {
         // The notes go last: whoever is killed half-way leaves a store that can be told to be abandoned.
-        let is_note = |name: &OsString| name == OWNER || name == MADE;
-        let names = files::names(self.dir())?;
-        for name in names.iter().filter(|name| !is_note(name)).chain(names.iter().filter(|name| is_note(name))) {
+        let mut names = files::names(self.dir())?;
+        names.sort_by_key(|name| [OWNER, MADE, SECTION].iter().position(|note| name == note).map_or(0, |at| at + 1));
+        // Those who sleep look, and find that the store is gone.
+        if let Ok(ringer) = Ringer::new(&self.porch) {
+            names.iter().filter(|name| Porch::is_bell(name)).for_each(|bell| {
+                let _ = ringer.ring(bell);
+            });
+        }
+        for name in &names {
             tree::remove(self.dir(), name)?;
         }
         let _ = std::fs::remove_dir(self.porch.path());
@@ -249,34 +238,7 @@ impl Beside {
     }
 }
 
-fn terms(beside: &Beside) -> Option<Terms> {
+pub(super) fn terms(beside: &Beside) -> Option<Terms> {
     let note = files::read_small(beside.dir(), OsStr::new(OWNER), 4096).ok().flatten()?;
     serde_json::from_slice(note.split(|byte| *byte == b'\n').nth(1)?).ok()
-}
-
-/// Removes stores that a killed owner's guard could not, once nobody is alive on them. Best effort: what cannot be
-/// looked at or removed stays.
-fn sweep_abandoned(kind: FileKind, temporary: &Path) {
-    let Ok(listed) = std::fs::read_dir(temporary) else { return };
-    for entry in listed.flatten().filter(|entry| entry.file_name().as_bytes().starts_with(PREFIX.as_bytes())) {
-        let dir = entry.path();
-        let is_private = std::fs::symlink_metadata(&dir).is_ok_and(|metadata| {
-            use std::os::unix::fs::MetadataExt;
-            metadata.is_dir() && metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & 0o077 == 0
-        });
-        let route = dir.join(kind.file).to_str().and_then(|path| Route::new(path).ok());
-        let Some(route) = route.filter(|route| is_private && Path::new(route.as_str()).exists()) else { continue };
-        let store = FileStore::at(kind, &route);
-        if store.is_abandoned(&dir) {
-            // Out of everybody's way in one step, so that nobody joins what is being removed.
-            let aside = dir.with_file_name(format!("{PREFIX}dead-{}", files::random_suffix()));
-            let identity = files::open_dir(&dir).and_then(files::identity_of);
-            if let Ok(identity) = identity
-                && std::fs::rename(&dir, &aside).is_ok()
-                && let Err(error) = tree::remove_path(&aside, identity)
-            {
-                log::warn!("an abandoned bus in {} cannot be removed: {error}", aside.display());
-            }
-        }
-    }
 }

@@ -17,6 +17,9 @@ use crate::system::{poll, stream};
 /// Most connections that are accepted in one go; the rest is there the next time.
 const MOST_ACCEPTED: usize = 4096;
 
+/// How many looks in a row go to the busiest connection alone.
+const QUICK_LOOKS: u8 = 8;
+
 /// The next thing on a connection.
 pub(super) enum Taken {
     Message(Message, usize),
@@ -54,16 +57,17 @@ impl Links {
             self.accept_all(seat)?;
         }
         self.end_nameless(seat);
-        self.is_after_pause = !self.is_waiting();
+        self.quick_looks = QUICK_LOOKS;
         Ok(self.is_waiting())
     }
 
-    /// After a pause it is most often the same peer that has something to say, and asking it costs less than asking
-    /// all. Only then, so that nobody else is kept waiting by one that never stops.
+    /// It is most often the same peer that has more to say, and asking it costs less than asking all. Only so many
+    /// times in a row, so that nobody else is kept waiting by one that never stops.
     fn look_at_busiest(&mut self, seat: &Seat) -> bool {
-        if !std::mem::take(&mut self.is_after_pause) || self.has_first_answer {
+        if self.quick_looks == 0 || self.has_first_answer {
             return false;
         }
+        self.quick_looks -= 1;
         let Some(id) = self.busiest else { return false };
         self.read_once(seat, id);
         !self.has_first_answer && self.is_waiting()

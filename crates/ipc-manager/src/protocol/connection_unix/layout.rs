@@ -34,6 +34,23 @@ pub(super) fn is_intact(store: BorrowedFd<'_>, entry: &OsStr) -> bool {
             || datagram::is_socket(&stat) && !stream::is_open_at(store, Path::new(""), entry))
 }
 
+/// Whether an entry of a store that we made is a peer's: a socket that nobody has open, or the empty file of a peer that
+/// did not listen, with a sign of that peer beside it.
+pub(super) fn is_removable(store: BorrowedFd<'_>, entry: &OsStr) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    let Some(stat) = files::stat_at(store, entry).ok().flatten() else { return false };
+    let raw = entry.as_bytes();
+    let moved = raw.strip_prefix(b".dead-").or_else(|| raw.strip_prefix(b"_"));
+    let peer = OsStr::from_bytes(moved.unwrap_or(raw));
+    let signs = [Sidecar::Pid.of(peer), Sidecar::Stats.of(peer), life_name(peer)];
+    let is_there = |name: &OsString| files::stat_at(store, name).is_ok_and(|stat| stat.is_some());
+    stat.st_uid == rustix::process::geteuid().as_raw()
+        && match datagram::is_socket(&stat) {
+            true => !stream::is_open_at(store, Path::new(""), entry),
+            false => is_marker(&stat) && (raw.starts_with(b".dead-") || signs.iter().any(is_there)),
+        }
+}
+
 /// Removes the entry of a dead peer. What was sent to it went with its process.
 pub(super) fn discard(store: BorrowedFd<'_>, entry: &OsStr) -> io::Result<u64> {
     files::remove_file(store, entry).map(|_| 0)

@@ -10,6 +10,9 @@ use crate::message::MessageId;
 use crate::name::PeerName;
 use crate::system::stream;
 
+/// Up to so many bytes a payload is copied behind its header, which costs less than to hand the kernel two parts.
+const JOINED_BYTES: usize = 4 << 10;
+
 /// What is known of the process at the other end and the name that it goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -44,6 +47,8 @@ pub(super) struct Link {
     pub(super) can_send: bool,
     /// What must go out before all else: the hello of whoever opened the connection.
     greeting: Vec<u8>,
+    /// Room to put a header and a payload together.
+    joined: Vec<u8>,
     half_out: Option<HalfOut>,
     pub(super) incoming: Frames,
     pub(super) made: Instant,
@@ -94,6 +99,7 @@ impl Link {
             is_retired: false,
             can_send: true,
             greeting,
+            joined: Vec::new(),
             half_out: None,
             incoming: Frames::default(),
             made: now,
@@ -131,6 +137,12 @@ impl Link {
         let begun = self.half_out.as_ref().map_or(0, |half| half.sent);
         let sent = match frames {
             // The common case, without an allocation.
+            [(_, header, payload)] if begun == 0 && self.greeting.is_empty() && payload.len() <= JOINED_BYTES => {
+                self.joined.clear();
+                self.joined.extend_from_slice(header);
+                self.joined.extend_from_slice(payload);
+                stream::send_one(stream.as_fd(), &self.joined)
+            }
             [(_, header, payload)] if begun == 0 && self.greeting.is_empty() => {
                 stream::send(stream.as_fd(), &[IoSlice::new(header), IoSlice::new(payload)])
             }

@@ -45,8 +45,8 @@ pub(super) struct Links {
     pub(super) has_first_answer: bool,
     /// Whether the end of the store may have been told.
     pub(super) has_news_of_store: bool,
-    /// Whether nothing was found by the last look.
-    pub(super) is_after_pause: bool,
+    /// How many looks may go to the connection over which something came last, before all are looked at again.
+    pub(super) quick_looks: u8,
     /// The connection over which something came last.
     pub(super) busiest: Option<u64>,
     /// `None` for a peer that does not listen, or not any more.
@@ -69,7 +69,7 @@ impl Links {
             reports: Vec::new(),
             has_first_answer: false,
             has_news_of_store: true,
-            is_after_pause: false,
+            quick_looks: 0,
             busiest: None,
             listener,
             reserve,

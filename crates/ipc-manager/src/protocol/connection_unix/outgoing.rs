@@ -41,9 +41,17 @@ impl Links {
                 let error = error.about_message(envelope.message().id().as_str());
                 seat.store.place(error).with_stored(stored)
             };
-            let frames = frames(rest).map_err(|error| place(error, first))?;
             let before = receipts.len();
-            let sent = self.send(seat, first.to(), &frames, receipts);
+            let sent = match rest {
+                [_] => {
+                    let frame = frame(first).map_err(|error| place(error, first))?;
+                    self.send(seat, first.to(), &[frame], receipts)
+                }
+                _ => {
+                    let frames = frames(rest).map_err(|error| place(error, first))?;
+                    self.send(seat, first.to(), &frames, receipts)
+                }
+            };
             rest = &rest[receipts.len() - before..];
             sent.map_err(|error| place(error, rest.first().unwrap_or(first)))?;
         }
@@ -54,12 +62,13 @@ impl Links {
     fn send(&mut self, seat: &Seat, to: &PeerName, frames: &[Frame<'_>], receipts: &mut Vec<Receipt>) -> Result<()> {
         let mut rest = frames;
         let mut attempts = 0;
+        let now = Instant::now();
         while let Some((id, ..)) = rest.first() {
-            let carrying = self.carrying_to(seat, to, id)?;
+            let carrying = self.carrying_to(seat, to, id, now)?;
             let Some(link) = self.all.get_mut(&carrying) else { continue };
             let sent = link.send(rest);
             if sent.whole > 0 {
-                link.used = Instant::now();
+                link.used = now;
                 receipts.extend(std::iter::repeat_n(Receipt::Delivered, sent.whole));
                 rest = rest.get(sent.whole..).unwrap_or_default();
                 attempts = 0;
@@ -90,14 +99,14 @@ impl Links {
     }
 
     /// The connection that carries what is sent to a name; opened if there is none.
-    fn carrying_to(&mut self, seat: &Seat, to: &PeerName, first: &MessageId) -> Result<u64> {
+    fn carrying_to(&mut self, seat: &Seat, to: &PeerName, first: &MessageId, now: Instant) -> Result<u64> {
         while let Some(id) = self.carrying.get(to).copied() {
             let Some(link) = self.all.get_mut(&id) else {
                 self.carrying.remove(to);
                 continue;
             };
-            if link.checked.elapsed() >= LOOK_AGAIN {
-                link.checked = Instant::now();
+            if now.saturating_duration_since(link.checked) >= LOOK_AGAIN {
+                link.checked = now;
                 link.can_send &= link.is_still_right(seat);
             }
             // Nothing can follow half of a frame but its other half.
@@ -158,21 +167,25 @@ impl Links {
 /// A message, and its frame as header and payload.
 type Frame<'a> = (&'a MessageId, [u8; HEADER_BYTES], &'a [u8]);
 
+fn frame<'a>(envelope: &'a Envelope<'_>) -> Result<Frame<'a>> {
+    let payload = envelope.payload()?;
+    Ok((envelope.message().id(), codec::header(payload)?, payload))
+}
+
 /// The frames of the first messages that go to one peer and fit in one call; at least one, or why there is none.
 fn frames<'a>(envelopes: &'a [Envelope<'_>]) -> Result<Vec<Frame<'a>>> {
     let mut frames = Vec::with_capacity(envelopes.len().min(MOST_FRAMES));
     let mut bytes = 0;
     let to = envelopes.first().map(Envelope::to);
     for envelope in envelopes.iter().take(MOST_FRAMES).take_while(|envelope| Some(envelope.to()) == to) {
-        let frame = envelope.payload().and_then(|payload| Ok((codec::header(payload)?, payload)));
-        match frame {
+        match frame(envelope) {
             // The others go first; it is the first of the next call.
             Err(_) if !frames.is_empty() => break,
             Err(error) => return Err(error),
-            Ok((_, payload)) if !frames.is_empty() && bytes + payload.len() > MOST_BYTES => break,
-            Ok((header, payload)) => {
-                bytes += HEADER_BYTES + payload.len();
-                frames.push((envelope.message().id(), header, payload));
+            Ok((_, _, payload)) if !frames.is_empty() && bytes + payload.len() > MOST_BYTES => break,
+            Ok(frame) => {
+                bytes += HEADER_BYTES + frame.2.len();
+                frames.push(frame);
             }
         }
     }

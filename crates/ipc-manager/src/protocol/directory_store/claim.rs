@@ -5,6 +5,8 @@
 use std::ffi::{OsStr, OsString};
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
+
 use super::{EntryState, Sidecar, Store, disk_name, joined, leaving_name, life_name};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Stamp;
@@ -110,7 +112,7 @@ fn make_entry(
     make: impl FnOnce(&Store, &OsStr) -> std::io::Result<()>,
 ) -> Result<LifeLock> {
     // The lock first: from here on an entry without a pid is known to be dead if this process is.
-    let life = publish_life(store, disk)?;
+    let life = publish_life(store, disk, Mode::Connect)?;
     if let Err(error) = make(store, disk) {
         remove_life(store, disk, &life);
         let error = match error.kind() {
@@ -147,7 +149,7 @@ fn continue_entry(
 ) -> Result<LifeLock> {
     // The old pid first: beside the new lock it would be taken for that of somebody who knows no locks.
     store.remove_sidecar(disk, Sidecar::Pid)?;
-    let life = publish_life(store, disk)?;
+    let life = publish_life(store, disk, Mode::Reconnect)?;
     let moved = held.filter(|held| held.entry != disk && store.kind.keeps_mailbox);
     let continued = match moved {
         // The door to a mailbox that is gone is replaced by one to a new mailbox.
@@ -173,11 +175,30 @@ fn continue_entry(
     Ok(life)
 }
 
+/// What the lock file of a peer says.
+#[derive(Serialize, Deserialize)]
+struct Life {
+    #[serde(flatten)]
+    identity: Identity,
+    /// It continued a mailbox that was there, rather than beginning an empty one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    continues: bool,
+}
+
+/// Whether whoever has a name continued its mailbox; `None` where only a holder of ours would say.
+pub(super) fn continues(store: &Store, disk: &OsStr) -> Result<Option<bool>> {
+    let said = lock::said::<Life>(store.dir(), &life_name(disk));
+    let state = store.state(disk)?.filter(|state| state.state == PeerState::Active);
+    let is_its = |said: &Life| state.is_some_and(|state| state.identity.as_ref() == Some(&said.identity));
+    Ok(said.filter(is_its).map(|said| said.continues))
+}
+
 /// Puts a locked file in place that says who holds the name; over that of a dead predecessor.
-fn publish_life(store: &Store, disk: &OsStr) -> Result<LifeLock> {
+fn publish_life(store: &Store, disk: &OsStr, mode: Mode) -> Result<LifeLock> {
     let name = life_name(disk);
     let failed = |error| store.failed(&name, "the lock of a peer cannot be put in place", error);
-    let (life, prepared) = LifeLock::prepare(store.dir(), &lock::identity_line(&Identity::own())).map_err(failed)?;
+    let said = Life { identity: Identity::own(), continues: mode == Mode::Reconnect && store.kind.keeps_mailbox };
+    let (life, prepared) = LifeLock::prepare(store.dir(), &lock::identity_line(&said)).map_err(failed)?;
     life.publish(store.dir(), &prepared, &name).map_err(|error| {
         let _ = files::remove_file(store.dir(), &prepared);
         failed(error)

@@ -107,6 +107,11 @@ impl Directory for Listing {
         Ok(record)
     }
 
+    fn continues(&mut self, name: &PeerName) -> Result<Option<bool>> {
+        let Ok(disk) = disk_name(&self.store, name) else { return Ok(None) };
+        claim::continues(&self.store, &disk)
+    }
+
     fn sweep(&mut self) -> Result<Vec<PeerName>> {
         claim::sweep(&self.store, self.own.as_deref())
     }

@@ -2,11 +2,13 @@
 //! What all protocols whose store is a directory share: the route, names on disk, the files beside an entry, who is
 //! alive, taking and sweeping names. See `docs/formats.md`, "Directory stores".
 
+mod abandoned;
 mod claim;
 mod listing;
 mod origins;
 mod owner;
 mod place;
+mod recent;
 mod seat;
 mod sidecars;
 mod state;
@@ -19,11 +21,13 @@ use std::time::Duration;
 use rustix::fs::Stat;
 use sha2::{Digest, Sha256};
 
+pub(super) use abandoned::clean;
 pub(super) use claim::{Claimed, give_up, keep_for_later, take};
 pub(super) use listing::Listing;
 pub(super) use origins::Origins;
 pub(super) use owner::{create, destroy, hold};
 pub(super) use place::{room_for_socket, viable};
+pub(super) use recent::Recent;
 pub(super) use seat::{Seat, Seated};
 pub(super) use sidecars::Sidecar;
 pub(super) use state::{EntryState, Holding};
@@ -58,6 +62,8 @@ pub(super) struct Kind {
     pub(super) is_intact: fn(BorrowedFd<'_>, &OsStr) -> bool,
     /// Removes an entry for good, and says how many messages went with it.
     pub(super) discard: fn(BorrowedFd<'_>, &OsStr) -> std::io::Result<u64>,
+    /// Whether [`discard`](Kind::discard) would remove nothing but what peers put into a store that we made.
+    pub(super) is_removable: fn(BorrowedFd<'_>, &OsStr) -> bool,
 }
 
 /// An open store.
@@ -92,10 +98,16 @@ impl Store {
         if stat.st_uid != 0 && stat.st_uid != rustix::process::geteuid().as_raw() {
             return denied("the route belongs to another user");
         }
-        if stat.st_mode & 0o002 != 0 {
-            return denied("the route is writable by every user, so nothing in it can be trusted");
+        if files::is_open_to_others(&stat) {
+            return denied("the route can be written to by other users, so nothing in it can be trusted");
         }
-        let is_ours = owner::is_marked(dir.as_fd(), files::identity(&stat));
+        // Where everybody can make directories, root's is no more the user's than anybody else's.
+        let is_foreign = stat.st_uid != rustix::process::geteuid().as_raw();
+        let parent = || rustix::fs::statat(&dir, "..", rustix::fs::AtFlags::empty());
+        if is_foreign && parent().is_ok_and(|parent| files::is_for_everybody(&parent)) {
+            return denied("the route belongs to another user, in a directory that every user can write to");
+        }
+        let is_ours = owner::made(dir.as_fd(), files::identity(&stat)).is_some();
         Ok(Self { kind, route: route.clone(), dir, is_ours })
     }
 
@@ -125,17 +137,24 @@ impl Store {
 
     /// Enters the critical section in which names are taken and given up. Fails if the store was removed meanwhile.
     pub(super) fn enter(&self) -> Result<SectionLock> {
+        self.enter_within(SECTION_DEADLINE)
+    }
+
+    /// [`enter`](Store::enter) with another deadline.
+    fn enter_within(&self, patience: Duration) -> Result<SectionLock> {
         let name = OsStr::new(LOCK);
-        let deadline = Deadline::after(SECTION_DEADLINE);
+        let deadline = Deadline::after(patience);
         let section = SectionLock::acquire(self.dir(), name, deadline).map_err(|error| match error.kind() {
             std::io::ErrorKind::TimedOut => {
-                let detail = format!("another process has held the store's lock for {SECTION_DEADLINE:?}");
+                let detail = format!("another process has held the store's lock for {patience:?}");
                 self.place(Error::new(ErrorKind::Timeout, detail).at_path(self.path(name)))
             }
             std::io::ErrorKind::NotFound => self.removed(),
             _ => self.failed(name, "the store's lock cannot be taken", error),
         })?;
-        if self.is_gone() { Err(self.removed()) } else { Ok(section) }
+        // Whoever removes a store takes our mark off it under this lock, before the lock itself goes.
+        let is_unmarked = || files::stat_at(self.dir(), OsStr::new(owner::MADE)).is_ok_and(|stat| stat.is_none());
+        if self.is_gone() || self.is_ours && is_unmarked() { Err(self.removed()) } else { Ok(section) }
     }
 
     /// Whether the directory was removed. Asked of the descriptor: the route may be relative, and a parent renamed.

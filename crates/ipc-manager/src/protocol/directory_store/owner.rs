@@ -2,39 +2,41 @@
 //! Making and removing stores, and the record of who owns one.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, LOCK, Sidecar, Store, is_reserved, leaving_name, place};
+use super::{Kind, Sidecar, Store, is_reserved, leaving_name, place};
 use crate::error::{Error, ErrorKind, Result};
+use crate::protocol::cleaning::fresh_name;
 use crate::protocol::{CreateOptions, Hold};
 use crate::route::Route;
 use crate::system::lock::{self, Holder, LifeLock};
-use crate::system::process::{self, Identity};
+use crate::system::process::Identity;
 use crate::system::{files, tree};
 
-/// What the names of stores in the temporary directory begin with.
-const PREFIX: &str = "ipcm-";
 /// The file that says who owns the store, locked while the owner lives.
-const OWNER: &str = ".ipcm-owner";
+pub(super) const OWNER: &str = ".ipcm-owner";
 /// The file that says that this implementation made the directory, and which one it made.
-const MADE: &str = ".ipcm-made";
+pub(super) const MADE: &str = ".ipcm-made";
 
 /// The second line of the owner's file.
 #[derive(Debug, Serialize, Deserialize)]
-struct Terms {
+pub(super) struct Terms {
     /// Whether the store is to go with its owner.
-    guarded: bool,
+    pub(super) guarded: bool,
 }
 
 /// Which directory was made for the store.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Made {
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Made {
     device: u64,
     inode: u64,
+    /// For which protocol, by its short name.
+    #[serde(default)]
+    pub(super) protocol: Option<String>,
 }
 
 /// Makes a store where the options say, or under a fresh name in the temporary directory.
@@ -44,16 +46,10 @@ pub(in crate::protocol) fn create(kind: Kind, options: &CreateOptions) -> Result
     }
     let name = fresh_name();
     let place = place::fresh(kind, &name)?;
-    sweep_abandoned(kind, &place);
     let path = place.join(name);
     let route = Route::new(&path.to_string_lossy())?;
     make_directory(kind, &route)?;
     Ok(route)
-}
-
-/// A name for a store that nobody else has or can guess.
-pub(super) fn fresh_name() -> String {
-    format!("{PREFIX}{}-{}", process::own_pid(), files::random_suffix())
 }
 
 fn create_at(kind: Kind, route: &Route) -> Result<()> {
@@ -103,7 +99,8 @@ fn make_directory(kind: Kind, route: &Route) -> Result<()> {
     let noted = Store::open(kind, route).and_then(|store| {
         let (device, inode) = files::identity_of(store.dir())
             .map_err(|error| store.failed(OsStr::new(MADE), "the store cannot be read", error))?;
-        let note = serde_json::to_vec(&Made { device, inode }).unwrap_or_default();
+        let protocol = Some(kind.protocol.to_owned());
+        let note = serde_json::to_vec(&Made { device, inode, protocol }).unwrap_or_default();
         files::create_whole(store.dir(), OsStr::new(MADE), &note, files::Sync::Kernel)
             .map_err(|error| store.failed(OsStr::new(MADE), "the store cannot be marked as ours", error))
     });
@@ -163,10 +160,10 @@ pub(in crate::protocol) fn destroy(kind: Kind, route: &Route) -> Result<()> {
     Ok(())
 }
 
-/// Whether this implementation made the directory with this device and inode number.
-pub(super) fn is_marked(dir: BorrowedFd<'_>, (device, inode): (u64, u64)) -> bool {
-    let note = files::read_small(dir, OsStr::new(MADE), 256).ok().flatten();
-    note.and_then(|note| serde_json::from_slice::<Made>(&note).ok()) == Some(Made { device, inode })
+/// The note that this implementation made the directory with this device and inode number, if it did.
+pub(super) fn made(dir: BorrowedFd<'_>, identity: (u64, u64)) -> Option<Made> {
+    let note = files::read_small(dir, OsStr::new(MADE), 256).ok().flatten()?;
+    serde_json::from_slice::<Made>(&note).ok().filter(|made| (made.device, made.inode) == identity)
 }
 
 /// Removes entries, the files beside them, and ours; leaves everything else in the directory.
@@ -204,91 +201,4 @@ fn is_peer(store: &Store, disk: &OsStr) -> bool {
     };
     // Counters in another serializer cannot be read here; a zstd frame (RFC 8878, 3.1.1) is one.
     has_entry || stats.starts_with(&[0x28, 0xB5, 0x2F, 0xFD]) || counters(&stats)
-}
-
-/// Removes stores that a killed owner's guard could not, once nobody is alive on them. Best effort: what cannot be
-/// looked at or removed stays.
-fn sweep_abandoned(kind: Kind, temporary: &Path) {
-    let Ok(dir) = std::fs::read_dir(temporary) else { return };
-    for entry in dir.flatten() {
-        if entry.file_name().as_bytes().starts_with(PREFIX.as_bytes())
-            && let Some(route) = entry.path().to_str().and_then(|path| Route::new(path).ok())
-            && let Ok(store) = Store::open(kind, &route)
-        {
-            let _ = remove_if_abandoned(&store);
-        }
-    }
-}
-
-fn remove_if_abandoned(store: &Store) -> Result<()> {
-    let Ok(identity) = files::identity_of(store.dir()) else { return Ok(()) };
-    // Asked first: entering the critical section of a store that has no lock yet changes it.
-    let is_old = is_old(store)?;
-    if !is_abandoned(store, is_old)? {
-        return Ok(());
-    }
-    // Asked again inside, where no peer can be taking a name; then out of everybody's way in one step.
-    let _section = store.enter()?;
-    if is_abandoned(store, is_old)? {
-        let path = Path::new(store.route.as_str());
-        let aside = path.with_file_name(format!("{PREFIX}dead-{}", files::random_suffix()));
-        if std::fs::rename(path, &aside).is_ok() {
-            tree::remove_path(&aside, identity)
-                .map_err(|error| store.failed(OsStr::new(""), "an abandoned store cannot be removed", error))?;
-        }
-    }
-    Ok(())
-}
-
-/// Whether the owner wanted the store to go with it, is gone, and no peer is alive; or was killed before it was on
-/// record, which only one that is old can be.
-fn is_abandoned(store: &Store, is_old: bool) -> Result<bool> {
-    let failed = |error| store.failed(OsStr::new(OWNER), "the owner's record cannot be read", error);
-    match lock::holder(store.dir().as_fd(), OsStr::new(OWNER)).map_err(failed)? {
-        Holder::Dead(_) if store.is_ours => {}
-        Holder::Dead(_) | Holder::Alive(_) => return Ok(false),
-        Holder::None => return Ok(is_old && is_half_made(store)?),
-    }
-    let note = files::read_small(store.dir(), OsStr::new(OWNER), 4096).map_err(failed)?.unwrap_or_default();
-    let terms = note.split(|byte| *byte == b'\n').nth(1).and_then(|line| serde_json::from_slice::<Terms>(line).ok());
-    if !terms.is_some_and(|terms| terms.guarded) {
-        return Ok(false);
-    }
-    for disk in store.entries()? {
-        if store.state(&disk)?.is_some_and(|entry| entry.state.is_alive()) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// Whether nothing has been put into the store for so long that nobody is making or removing it.
-fn is_old(store: &Store) -> Result<bool> {
-    const MOMENTS: u64 = 10;
-    let failed = |error| store.failed(OsStr::new(""), "the store cannot be read", error);
-    let changed = rustix::fs::fstat(store.dir()).map_err(|error| failed(error.into()))?.st_ctime;
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
-    Ok(u64::try_from(changed).is_ok_and(|changed| now.saturating_sub(changed) > MOMENTS))
-}
-
-/// Whether a store without an owner's record has nothing of a peer in it. One without our mark, whose maker or remover
-/// was killed in the moment when it has none, must be called as only ours are, and hold nothing else either.
-fn is_half_made(store: &Store) -> Result<bool> {
-    let names =
-        files::names(store.dir()).map_err(|error| store.failed(OsStr::new(""), "the store cannot be read", error))?;
-    Ok(if store.is_ours {
-        names.iter().all(|name| is_reserved(name))
-    } else {
-        has_our_name(store.route.as_ref()) && names.iter().all(|name| name == MADE || name == LOCK)
-    })
-}
-
-/// Whether a path ends as that of a store in the temporary directory does: prefix, pid or `dead`, random suffix.
-fn has_our_name(path: &Path) -> bool {
-    let name = path.file_name().and_then(OsStr::to_str).and_then(|name| name.strip_prefix(PREFIX));
-    name.and_then(|name| name.split_once('-')).is_some_and(|(who, suffix)| {
-        (who == "dead" || who.parse::<u32>().is_ok())
-            && suffix.len() == files::random_suffix().len()
-            && suffix.bytes().all(|byte| byte.is_ascii_hexdigit())
-    })
 }

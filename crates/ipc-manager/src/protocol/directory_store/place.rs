@@ -54,7 +54,7 @@ fn is_own_directory(path: &std::path::Path) -> bool {
 
 /// The place where a store would be made where no route is given, if one can be made there.
 pub(in crate::protocol) fn viable(kind: Kind) -> Result<PathBuf, NotViable> {
-    let place = fresh(kind, &super::owner::fresh_name()).map_err(|error| NotViable(error.to_string()))?;
+    let place = fresh(kind, &crate::protocol::cleaning::fresh_name()).map_err(|error| NotViable(error.to_string()))?;
     match rustix::fs::access(&place, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK) {
         Ok(()) => Ok(place),
         Err(error) => {

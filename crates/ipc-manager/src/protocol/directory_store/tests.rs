@@ -10,6 +10,7 @@ const KIND: Kind = Kind {
     unread: None,
     is_intact: |_, _| true,
     discard: |_, _| Ok(0),
+    is_removable: |_, _| true,
 };
 
 #[test]

@@ -55,12 +55,11 @@ pub(super) fn open(file: StateFile, options: OpenOptions) -> Result<Opened> {
     let OpenOptions { name, mode, limits, .. } = options;
     let left_over = Bell::new().map_err(|error| Error::system(error, "a descriptor to wait for cannot be had"))?;
     let mut bell = file.beside().and_then(Beside::bell);
-    let holder = Holder::own(bell.as_ref().map(Doorbell::name));
+    let holder = Holder::own(bell.as_ref(), mode);
     let ringer = file.beside().and_then(|beside| Ringer::new(beside.porch()).ok());
     let (stats, discarded) = claim::take(&file, &name, mode, &holder)?;
     if let Some(Err(error)) = bell.as_mut().map(Doorbell::publish) {
         log::warn!("{name}: the doorbell cannot be hung up, so this peer polls: {error}");
-        bell = None;
     }
     let mut listing = Listing::new(file, Some(name.clone()));
     let (state, _) = listing.file.read()?;
@@ -270,7 +269,7 @@ impl Connection for JsonFileConnection {
     fn wake(&self, wanted: Wanted) -> Wake<'_> {
         let mut wake = Wake { descriptors: vec![], look_every: Duration::MAX };
         if wanted.messages {
-            wake.look_every = match &self.bell {
+            wake.look_every = match self.bell.as_ref().filter(|bell| bell.is_hung()) {
                 Some(_) if self.listing.has_foreign() => LOOK_FOR_FOREIGN,
                 Some(_) => LOOK_ALL_THE_SAME,
                 None => POLL,

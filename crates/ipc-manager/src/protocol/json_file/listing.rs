@@ -49,7 +49,7 @@ impl Listing {
     pub(super) fn note(&mut self, state: &State) {
         self.has_foreign = state.names().iter().any(|name| {
             let standing = state.standing(name);
-            standing.is_foreign() && standing.state(self.porch()).is_some_and(PeerState::is_alive)
+            standing.is_foreign(self.porch()) && standing.state(self.porch()).is_some_and(PeerState::is_alive)
         });
     }
 
@@ -91,6 +91,10 @@ impl Directory for Listing {
     fn peer(&mut self, name: &PeerName) -> Result<Option<PeerRecord>> {
         let state = self.look()?;
         self.record(&state, name)
+    }
+
+    fn continues(&mut self, name: &PeerName) -> Result<Option<bool>> {
+        Ok(self.look()?.standing(name.as_str()).continues())
     }
 
     fn sweep(&mut self) -> Result<Vec<PeerName>> {

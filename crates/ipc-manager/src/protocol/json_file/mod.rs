@@ -12,10 +12,10 @@ mod state;
 
 use std::sync::Arc;
 
-use super::beside::{Beside, FileKind, FileStore};
+use super::beside::{self, Beside, FileKind, FileStore};
 use super::{
-    Capabilities, CreateOptions, Credentials, Directory, Durability, Hold, NotViable, OpenOptions, Opened, Protocol,
-    WaitMechanism,
+    Capabilities, Cleaning, CreateOptions, Credentials, Directory, Durability, Hold, NotViable, OpenOptions, Opened,
+    Protocol, WaitMechanism,
 };
 use crate::connection_string::ProtocolName;
 use crate::error::{Error, ErrorKind, Result};
@@ -97,12 +97,17 @@ impl Protocol for JsonFile {
 
     fn open(&self, route: &Route, options: OpenOptions) -> Result<Opened> {
         let is_lasting = options.durability == Durability::Power;
-        super::beside::check_file(NAME, route)?;
+        // Only where there is a bus is anything put beside it.
+        StateFile::open(route, Beside::of_file(route), false)?.read()?;
         connection::open(StateFile::open(route, Beside::made_for_file(route), is_lasting)?, options)
     }
 
     fn observe(&self, route: &Route, _: &Credentials, _: Arc<dyn Serializer>) -> Result<Box<dyn Directory>> {
         Ok(Box::new(Listing::new(StateFile::open(route, Beside::of_file(route), false)?, None)))
+    }
+
+    fn clean(&self, cleaning: &mut Cleaning) {
+        beside::clean(KIND, cleaning);
     }
 
     fn destroy(&self, route: &Route, _: &Credentials) -> Result<()> {

@@ -8,8 +8,8 @@ mod store;
 use std::sync::Arc;
 
 use super::{
-    Capabilities, CreateOptions, Credentials, Directory, Durability, Hold, NotViable, OpenOptions, Opened, Protocol,
-    WaitMechanism,
+    Capabilities, Cleaning, CreateOptions, Credentials, Directory, Durability, Hold, NotViable, OpenOptions, Opened,
+    Protocol, WaitMechanism,
 };
 use crate::connection_string::ProtocolName;
 use crate::error::{Error, ErrorKind, Result};
@@ -83,6 +83,10 @@ impl Protocol for LocalMemory {
         serializer: Arc<dyn Serializer>,
     ) -> Result<Box<dyn Directory>> {
         Ok(Box::new(connection::Listing::new(store::find(route)?, None, serializer)?))
+    }
+
+    fn clean(&self, _cleaning: &mut Cleaning) {
+        // A store ends with its process, however that ends.
     }
 
     fn destroy(&self, route: &Route, _credentials: &Credentials) -> Result<()> {

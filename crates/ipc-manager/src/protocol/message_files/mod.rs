@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use super::directory_store::{self, Kind, Listing, Store};
 use super::{
-    Capabilities, CreateOptions, Credentials, Directory, Durability, Hold, NotViable, OpenOptions, Opened, Protocol,
-    WaitMechanism,
+    Capabilities, Cleaning, CreateOptions, Credentials, Directory, Durability, Hold, NotViable, OpenOptions, Opened,
+    Protocol, WaitMechanism,
 };
 use crate::connection_string::ProtocolName;
 use crate::error::Result;
@@ -32,6 +32,7 @@ const KIND: Kind = Kind {
     unread: Some(layout::unread),
     is_intact: removal::is_intact,
     discard: removal::discard,
+    is_removable: removal::is_removable,
 };
 
 /// The protocol; see the module.
@@ -83,6 +84,10 @@ impl Protocol for MessageFiles {
     ) -> Result<Box<dyn Directory>> {
         let store = Arc::new(Store::open(KIND, route)?);
         Ok(Box::new(Listing::new(store, None, serializer)))
+    }
+
+    fn clean(&self, cleaning: &mut Cleaning) {
+        directory_store::clean(KIND, cleaning);
     }
 
     fn destroy(&self, route: &Route, _credentials: &Credentials) -> Result<()> {

@@ -32,6 +32,27 @@ pub(super) fn is_intact(store: BorrowedFd<'_>, entry: &OsStr) -> bool {
     listed.is_ok() && is_intact
 }
 
+/// Whether all in a mailbox of a store that we made is called as peers call it, and none of it is a directory with something
+/// in it, which no peer makes.
+pub(super) fn is_removable(store: BorrowedFd<'_>, entry: &OsStr) -> bool {
+    let Ok(dir) = files::open_dir_at(store, entry) else { return false };
+    let is_empty = |name: &OsStr| {
+        let Ok(inner) = files::open_dir_at(dir.as_fd(), name) else { return false };
+        files::names(inner.as_fd()).is_ok_and(|names| names.is_empty())
+    };
+    let mut is_removable = true;
+    let listed = files::for_each_name(dir.as_fd(), |name, kind| {
+        use rustix::fs::FileType;
+        let is_flat = !matches!(kind, FileType::Directory | FileType::Unknown) || {
+            let stat = files::stat_at(dir.as_fd(), name).ok().flatten();
+            stat.is_some_and(|stat| !files::is_directory(&stat)) || is_empty(name)
+        };
+        is_removable = is_flat && layout::kind_of(name) != FileKind::Other;
+        if is_removable { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    listed.is_ok() && is_removable
+}
+
 /// Removes the mailbox of a dead peer. Counts every message as it goes, also one that a sender put there meanwhile: it
 /// was acknowledged, so the count is the only word of it.
 pub(super) fn discard(store: BorrowedFd<'_>, entry: &OsStr) -> io::Result<u64> {

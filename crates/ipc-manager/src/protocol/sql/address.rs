@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::encryption::Encryption;
 use crate::error::{Error, ErrorKind, Result};
 use crate::route::Route;
 
@@ -14,8 +15,8 @@ pub(super) struct Address {
     pub(super) host: Host,
     pub(super) port: Option<u16>,
     pub(super) user: Option<String>,
-    /// Whether the connection must be, or must not be, encrypted; what the server's own clients know as `sslmode`.
-    pub(super) tls: Option<String>,
+    /// Whether the connection must be, or must not be, encrypted.
+    pub(super) encryption: Encryption,
     /// What else the server is asked for.
     pub(super) options: BTreeMap<String, String>,
 }
@@ -101,7 +102,9 @@ impl Family {
                     "a password is no part of a route; give it beside the connection string, by environment or by file",
                 ));
             }
-            "sslmode" | "ssl" | "tls" | "ssl-mode" => address.tls = Some(value.to_owned()),
+            key if key.starts_with("ssl") || key == "tls" => {
+                address.encryption.set(key, value).map_err(|what| self.refuse(&what))?;
+            }
             other => drop(address.options.insert(other.to_owned(), value.to_owned())),
         }
         Ok(())
@@ -183,9 +186,7 @@ impl Family {
         if let Some(port) = address.port {
             dsn.push_str(&format!(";port={port}"));
         }
-        if let Some(tls) = &address.tls {
-            dsn.push_str(&format!(";sslmode={tls}"));
-        }
+        address.encryption.push_to(&mut dsn, prefix);
         for (key, value) in &address.options {
             dsn.push_str(&format!(";{prefix}{key}={value}"));
         }
@@ -194,6 +195,20 @@ impl Family {
 }
 
 impl Address {
+    /// Refuses encryption that cannot be had, before anything is sent. `sockets_need_none`: the family has it that nothing
+    /// about encryption applies to what does not leave the machine.
+    pub(super) fn check_encryption(&self, sockets_need_none: bool, is_built_in: bool) -> Result<()> {
+        let Some(mode) = self.encryption.mode().filter(|mode| mode.is_must()) else { return Ok(()) };
+        let why = match &self.host {
+            Host::Name(_) if is_built_in => return Ok(()),
+            Host::Name(_) => "this program was built without the feature `tls`",
+            _ if sockets_need_none => return Ok(()),
+            _ => "a Unix socket is not encrypted; name a host",
+        };
+        let detail = format!("the route asks for an encrypted connection ({}), and {why}", mode.name());
+        Err(Error::new(ErrorKind::Unsupported, detail))
+    }
+
     /// What tells the database from every other on this machine, however the route is spelled.
     pub(super) fn canonical(&self) -> String {
         let host = match &self.host {
@@ -214,7 +229,7 @@ fn empty() -> Address {
         host: Host::Default,
         port: None,
         user: None,
-        tls: None,
+        encryption: Encryption::default(),
         options: BTreeMap::new(),
     }
 }
@@ -227,6 +242,7 @@ fn unquoted(value: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::sql::encryption::Mode;
 
     const PG: Family = Family {
         protocol: "PostgreSQL",
@@ -253,8 +269,8 @@ mod tests {
         assert_eq!((address.database.as_str(), &address.host), ("quickdb", &Host::Socket("/run/pg".into())));
         let address = parse(&PG, "dbi:Pg(RaiseError=>1):db=a;host=db.example;port=5433;sslmode=require").unwrap();
         assert_eq!(
-            (address.database.as_str(), address.port, address.tls.as_deref()),
-            ("a", Some(5433), Some("require"))
+            (address.database.as_str(), address.port, address.encryption.mode()),
+            ("a", Some(5433), Some(Mode::Require))
         );
         let address = parse(&MY, "dbi:MariaDB:dbname=q;mariadb_socket=/run/my/mysql.sock").unwrap();
         assert_eq!(address.host, Host::Socket("/run/my/mysql.sock".into()));
@@ -274,6 +290,24 @@ mod tests {
         assert_eq!(parse(&PG, "postgresql:///a?host=/run/pg").unwrap().host, Host::Socket("/run/pg".into()));
         assert_eq!(parse(&PG, "postgres://%2Frun%2Fpg/a").unwrap().host, Host::Socket("/run/pg".into()));
         assert_eq!(parse(&MY, "mariadb://[::1]:3307/a").unwrap().host, Host::Name("::1".into()));
+    }
+
+    #[test]
+    fn encryption_that_cannot_be_had_is_refused() {
+        let check = |family: &Family, route: &str, is_built_in| {
+            let checked = parse(family, route).unwrap().check_encryption(family.host_may_be_directory, is_built_in);
+            checked.map_err(|error| error.kind())
+        };
+        for route in ["dbi:Pg:dbname=a;host=h;sslmode=require", "postgres://h/a?sslmode=verify-full"] {
+            assert_eq!(check(&PG, route, true), Ok(()));
+            assert_eq!(check(&PG, route, false), Err(ErrorKind::Unsupported), "{route}");
+        }
+        for route in ["dbi:Pg:dbname=a;host=h;sslmode=prefer", "dbi:Pg:dbname=a;host=/s;sslmode=require"] {
+            assert_eq!(check(&PG, route, false), Ok(()), "{route}");
+        }
+        assert_eq!(check(&MY, "mariadb://h/a?ssl-mode=REQUIRED", false), Err(ErrorKind::Unsupported));
+        let socket = "dbi:MariaDB:dbname=a;mariadb_socket=/s;mariadb_ssl=1";
+        assert_eq!(check(&MY, socket, true), Err(ErrorKind::Unsupported));
     }
 
     #[test]

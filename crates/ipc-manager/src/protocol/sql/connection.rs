@@ -59,13 +59,12 @@ pub(super) fn open(mut store: Store, options: OpenOptions) -> Result<Opened> {
     // All that can fail comes before the name is taken.
     let left_over = Bell::new().map_err(|error| Error::system(error, "a descriptor to wait for cannot be had"))?;
     let mut bell = store.beside.as_ref().and_then(super::super::beside::Beside::bell);
-    let held = Held::new(&name, Holder::own(bell.as_ref().map(Doorbell::name)));
+    let held = Held::new(&name, Holder::own(bell.as_ref(), mode));
     let listened = store.driver.listen(name.as_str());
     listened.map_err(|failure| store.failed("the mailbox cannot be listened to", failure))?;
     let Taken { stats, discarded } = held.take(&mut store, mode)?;
     if let Some(Err(error)) = bell.as_mut().map(Doorbell::publish) {
         log::warn!("{name}: the doorbell cannot be hung up, so this peer polls: {error}");
-        bell = None;
     }
     let mut listing = Listing::new(store, Some(name));
     // Whoever does not ring is looked for from the start.
@@ -205,7 +204,8 @@ impl Connection for SqlConnection {
         let mut wake = Wake { descriptors: vec![], look_every: Duration::MAX };
         if wanted.messages {
             let told = self.listing.store.driver.descriptor().filter(|_| self.listing.store.schema.rings);
-            wake.look_every = match (&self.bell, told) {
+            let bell = self.bell.as_ref().filter(|bell| bell.is_hung());
+            wake.look_every = match (bell, told) {
                 // The database tells of all writers.
                 (_, Some(_)) => LOOK_ALL_THE_SAME,
                 (Some(_), None) if self.listing.had_foreign_peers() => LOOK_FOR_FOREIGN,

@@ -70,7 +70,7 @@ impl Listing {
         let porch = self.store.porch();
         let known: Vec<_> =
             rows.into_iter().filter_map(|row| row.standing.state(porch).map(|state| (row, state))).collect();
-        let is_foreign = |(row, state): &(PeerRow, PeerState)| row.standing.is_foreign() && state.is_alive();
+        let is_foreign = |(row, state): &(PeerRow, PeerState)| row.standing.is_foreign(porch) && state.is_alive();
         self.foreign = Some((known.iter().any(is_foreign), Instant::now()));
         Ok(known)
     }
@@ -119,6 +119,10 @@ impl Directory for Listing {
             }
         };
         Ok(record(&row, state, unread))
+    }
+
+    fn continues(&mut self, name: &PeerName) -> Result<Option<bool>> {
+        Ok(self.store.peer_row(name.as_str())?.and_then(|row| row.standing.continues()))
     }
 
     fn sweep(&mut self) -> Result<Vec<PeerName>> {

@@ -7,6 +7,8 @@ mod address;
 mod connection;
 mod dialect;
 mod drivers;
+#[cfg(any(feature = "postgresql", feature = "mysql"))]
+mod encryption;
 mod listing;
 mod mailbox;
 mod message_row;
@@ -22,6 +24,8 @@ mod secret;
 mod server;
 mod statements;
 mod store;
+#[cfg(all(feature = "tls", any(feature = "postgresql", feature = "mysql")))]
+mod tls;
 mod value;
 
 #[cfg(feature = "mysql")]

@@ -122,8 +122,7 @@ impl Outgoing {
             match self.put(store, to, pid, row)? {
                 Put::Done => {
                     self.in_doubt.remove(row.id);
-                    self.ring(store, to);
-                    return Ok(receipt);
+                    return Ok(self.ring(store, to).unwrap_or(receipt));
                 }
                 Put::There if was_in_doubt => {
                     // The server was just storing it when the connection was lost.
@@ -161,8 +160,7 @@ impl Outgoing {
                 return Err(error);
             }
         };
-        self.ring(store, to);
-        Ok(receipt)
+        Ok(self.ring(store, to).unwrap_or(receipt))
     }
 
     /// One insert, which takes effect only if the recipient is as it was seen.
@@ -213,19 +211,24 @@ impl Outgoing {
         self.known.get(to).ok_or_else(no_such_peer)
     }
 
-    /// Rings for a recipient; where nobody hears that, as on another machine, the database tells it.
-    fn ring(&mut self, store: &mut Store, to: &PeerName) {
+    /// Rings for a recipient; where nobody hears that, as on another machine, the database tells it. Returns what becomes
+    /// of messages to it.
+    fn ring(&mut self, store: &mut Store, to: &PeerName) -> Option<Receipt> {
         let is_heard = self.ring_bell(store, to);
-        if !is_heard && store.schema.rings && self.known.get(to).is_some_and(|known| known.listens) {
+        let known = self.known.get(to)?;
+        if !is_heard
+            && store.schema.rings
+            && known.listens
             // It looks from time to time in any case.
-            if let Err(failure) = store.driver.tell(to.as_str()) {
-                log::debug!("{to} cannot be told of a message: {failure}");
-            }
+            && let Err(failure) = store.driver.tell(to.as_str())
+        {
+            log::debug!("{to} cannot be told of a message: {failure}");
         }
+        Some(known.receipt)
     }
 
     /// Rings a recipient's bell, and says whether somebody heard it. A bell that nobody hears is an old one: its peer has
-    /// begun another life since.
+    /// begun another life since, or none.
     fn ring_bell(&mut self, store: &mut Store, to: &PeerName) -> bool {
         let Some(beside) = &store.beside else { return false };
         if self.ringer.is_none() {
@@ -271,10 +274,10 @@ impl Outgoing {
         let rows = &rows[..count];
         match self.insert_all(store, &known, rows)? {
             true => {
-                receipts.extend(rows.iter().map(|(to, _)| known.get(*to).copied().unwrap_or(Receipt::Stored)));
-                for to in known.keys() {
-                    self.ring(store, to);
+                for (to, receipt) in &mut known {
+                    *receipt = self.ring(store, to).unwrap_or(*receipt);
                 }
+                receipts.extend(rows.iter().map(|(to, _)| known.get(*to).copied().unwrap_or(Receipt::Stored)));
             }
             // One was there already, or somebody left: which one shows one by one.
             false => {

@@ -40,10 +40,14 @@ pub enum SqlValue {
 /// Which database a transaction is on.
 ///
 /// ```
+/// # #[cfg(feature = "sqlite")]
+/// # {
 /// use ipc_manager::{Database, Transaction};
-/// fn placeholder(tx: &mut dyn Transaction) -> &'static str {
-///     if tx.database() == Database::PostgreSql { "$1" } else { "?" }
-/// }
+/// let mut connection = rusqlite::Connection::open_in_memory().unwrap();
+/// let mut transaction = connection.transaction().unwrap();
+/// let placeholder = if transaction.database() == Database::PostgreSql { "$1" } else { "?" };
+/// assert_eq!(placeholder, "?");
+/// # }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -64,10 +68,17 @@ pub enum Database {
 /// drivers implement it yourself.
 ///
 /// ```
+/// # #[cfg(feature = "sqlite")]
+/// # {
 /// use ipc_manager::{SqlValue, Transaction};
-/// fn count(tx: &mut dyn Transaction) -> Option<SqlValue> {
-///     tx.query("SELECT count(*) FROM orders", &[]).ok()?.pop()?.pop()
-/// }
+/// let mut connection = rusqlite::Connection::open_in_memory().unwrap();
+/// let mut own = connection.transaction().unwrap();
+/// let transaction: &mut dyn Transaction = &mut own;
+/// transaction.execute("CREATE TABLE orders (number INTEGER)", &[]).unwrap();
+/// transaction.execute("INSERT INTO orders VALUES (?)", &[SqlValue::Integer(7)]).unwrap();
+/// let rows = transaction.query("SELECT number FROM orders", &[]).unwrap();
+/// assert_eq!(rows, [[SqlValue::Integer(7)]]);
+/// # }
 /// ```
 pub trait Transaction {
     /// Which database it is on.

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ipc_manager_servers::{Engine, Options, PrivateServer};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::protocol::Credentials;
+use crate::protocol::{Cleaning, Credentials, Fate, Leftover, LeftoverKind};
 use crate::route::Route;
 use crate::system::process::own_pid;
 
@@ -81,4 +81,23 @@ pub(super) fn credentials(engine: Engine) -> Credentials {
 /// Who one is at a route, where nothing else was said.
 pub(super) fn or(engine: Engine, route: &Route, given: &Credentials) -> Credentials {
     if is_one(route) && *given == Credentials::none() { credentials(engine) } else { given.clone() }
+}
+
+/// Removes private servers whose owners and keepers are dead.
+pub(super) fn clean(cleaning: &mut Cleaning) {
+    let places = cleaning.places().to_vec();
+    let found: Vec<_> = match cleaning.is_dry_run() {
+        true => ipc_manager_servers::leftovers_in(&places).into_iter().map(|path| (path, Fate::Found)).collect(),
+        false => {
+            let removed = ipc_manager_servers::remove_leftovers_in(&places).into_iter();
+            removed
+                .map(|(path, removed)| {
+                    (path, removed.map_or_else(|error| Fate::Kept(error.to_string()), |()| Fate::Removed))
+                })
+                .collect()
+        }
+    };
+    for (path, fate) in found {
+        cleaning.note(Leftover { kind: LeftoverKind::Server, protocol: None, path, fate });
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ipc_manager_servers::Engine;
 use sha2::{Digest, Sha256};
 
-use super::address::{Address, Family};
+use super::address::{Address, Family, Host};
 use super::connection;
 use super::dialect::{Dialect, Driver};
 use super::listing::Listing;
@@ -17,10 +17,10 @@ use super::store::{Store, error_of};
 use super::value::{Failure, Trouble};
 use crate::connection_string::ProtocolName;
 use crate::error::{Error, ErrorKind, Result};
-use crate::protocol::beside::Beside;
+use crate::protocol::beside::{Beside, clean_doorbells};
 use crate::protocol::{
-    Capabilities, CreateOptions, Credentials, Directory, Durability, Hold, NotViable, OpenOptions, Opened, Protocol,
-    WaitMechanism,
+    Capabilities, Cleaning, CreateOptions, Credentials, Directory, Durability, Hold, NotViable, OpenOptions, Opened,
+    Protocol, WaitMechanism,
 };
 use crate::route::Route;
 use crate::serializer::Serializer;
@@ -51,7 +51,9 @@ impl ServerProtocol {
 
     fn connect(&self, route: &Route, credentials: &Credentials) -> Result<Box<dyn Driver>> {
         let address = self.0.family.parse(route)?;
-        let is_local = matches!(&address.host, super::address::Host::Socket(path) if !path.exists());
+        let possible = address.check_encryption(self.0.family.host_may_be_directory, cfg!(feature = "tls"));
+        possible.map_err(|error| self.place(route, error))?;
+        let is_local = matches!(&address.host, Host::Socket(path) if !path.exists());
         (self.0.open)(address, credentials).map_err(|failure| {
             let error = match failure.trouble {
                 // Whoever removes a private server removes the directory that its socket is in.
@@ -69,19 +71,13 @@ impl ServerProtocol {
     /// Where the doorbells of a database are: in a directory of the user's, under a digest of where it is.
     fn beside(&self, route: &Route, make: bool) -> Option<Beside> {
         let address = self.0.family.parse(route).ok()?;
-        let uid = rustix::process::geteuid().as_raw();
-        let runtime = PathBuf::from(format!("/run/user/{uid}"));
-        let base = match std::fs::symlink_metadata(&runtime) {
-            Ok(metadata) if metadata.is_dir() => runtime.join("ipcm"),
-            // Not TMPDIR: peers that have another one must find each other.
-            _ => PathBuf::from(format!("/tmp/ipcm-{uid}")),
-        };
+        let base = doorbells();
         let digest = Sha256::digest(address.canonical().as_bytes());
         let name: String = digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
         let folder = base.join(name);
         let opened = if make {
             Beside::open_or_make(&base).and_then(|_| {
-                remove_abandoned(&base);
+                clean_doorbells(&base, &mut Cleaning::brief(&base));
                 Beside::open_or_make(&folder).map(Some)
             })
         } else {
@@ -205,6 +201,21 @@ impl Protocol for ServerProtocol {
         Ok(Box::new(Listing::new(self.store(route, &credentials, serializer, false)?, None)))
     }
 
+    fn clean(&self, cleaning: &mut Cleaning) {
+        // One that is meant is in a database of somebody's, where nothing is known of its owner's machine.
+        if cleaning.route().is_some() || cleaning.is_brief() {
+            return;
+        }
+        if cleaning.is_everywhere() {
+            let base = doorbells();
+            clean_doorbells(&base, cleaning);
+            if !cleaning.is_dry_run() {
+                let _ = std::fs::remove_dir(base);
+            }
+        }
+        private::clean(cleaning);
+    }
+
     fn destroy(&self, route: &Route, credentials: &Credentials) -> Result<()> {
         let credentials = private::or(self.0.private, route, credentials);
         let removed = self.connect(route, &credentials).and_then(|mut driver| {
@@ -236,14 +247,13 @@ impl Protocol for ServerProtocol {
     }
 }
 
-/// Removes folders of doorbells that nobody is behind any more: their server went without them.
-fn remove_abandoned(base: &std::path::Path) {
-    let Ok(listed) = std::fs::read_dir(base) else { return };
-    for entry in listed.flatten() {
-        if let Ok(Some(beside)) = Beside::open(&entry.path())
-            && beside.is_abandoned()
-        {
-            let _ = beside.clear();
-        }
+/// What the doorbells of this user's databases are in.
+fn doorbells() -> PathBuf {
+    let uid = rustix::process::geteuid().as_raw();
+    let runtime = PathBuf::from(format!("/run/user/{uid}"));
+    match std::fs::symlink_metadata(&runtime) {
+        Ok(metadata) if metadata.is_dir() => runtime.join("ipcm"),
+        // Not TMPDIR: peers that have another one must find each other.
+        _ => PathBuf::from(format!("/tmp/ipcm-{uid}")),
     }
 }

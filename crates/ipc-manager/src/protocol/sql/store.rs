@@ -244,6 +244,15 @@ pub(super) fn error_of(failure: Failure, detail: &str) -> Error {
             Error::new(ErrorKind::Store, format!("{detail}: the server cannot be reached")).with_store_away()
         }
         Trouble::Denied => Error::new(ErrorKind::Permission, detail),
+        #[cfg(feature = "tls")]
+        Trouble::Untrusted => Error::new(
+            ErrorKind::Permission,
+            format!("{detail}: its certificate does not show that it is the right one"),
+        ),
+        Trouble::Unable => Error::new(
+            ErrorKind::Unsupported,
+            format!("{detail}: it does not offer encryption, which the route asks for"),
+        ),
         Trouble::Corrupt => Error::new(ErrorKind::Corrupt, detail),
         Trouble::Duplicate | Trouble::Other => Error::new(ErrorKind::Store, detail),
     };

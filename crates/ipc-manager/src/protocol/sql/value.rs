@@ -122,6 +122,11 @@ pub(super) enum Trouble {
     Unreachable,
     /// The user may not do this.
     Denied,
+    /// The server is not shown to be the one that the route leads to.
+    #[cfg(feature = "tls")]
+    Untrusted,
+    /// The server cannot do what the route asks for.
+    Unable,
     /// The file is no database, or damaged.
     Corrupt,
     /// Anything else.

@@ -30,6 +30,8 @@ struct UnixSocketConnection {
     arrivals: Arrivals,
     origins: Origins,
     outgoing: Outgoing,
+    /// The user that this process ran as when it connected.
+    user: u32,
     /// Whether the last look found nothing.
     is_idle: bool,
 }
@@ -39,8 +41,8 @@ pub(super) fn open(store: Store, options: OpenOptions) -> Result<Opened> {
         .map_err(|error| store.place(Error::system(error, "there is no address space for datagrams")))?;
     let Seated { seat, door, stats, discarded } = Seat::take(store, options, layout::make)?;
     let outgoing = Outgoing::new(std::sync::Arc::clone(&seat.store));
-    let connection =
-        UnixSocketConnection { seat, socket: door, arrivals, origins: Origins::default(), outgoing, is_idle: true };
+    let (origins, user) = (Origins::default(), rustix::process::geteuid().as_raw());
+    let connection = UnixSocketConnection { seat, socket: door, arrivals, origins, outgoing, user, is_idle: true };
     Ok(Opened { connection: Box::new(connection), stats, discarded })
 }
 
@@ -61,7 +63,7 @@ impl UnixSocketConnection {
                 break;
             }
             taken += size;
-            match read(&self.seat, &mut self.origins, &arrival) {
+            match read(&self.seat, &mut self.origins, self.user, &arrival) {
                 Ok(message) => inbox.accept(message),
                 Err(error) => {
                     let path = self.seat.store.path(&self.seat.disk);
@@ -99,8 +101,10 @@ impl UnixSocketConnection {
 }
 
 /// Reads a datagram of whatever origin.
-fn read(seat: &Seat, origins: &mut Origins, arrival: &Arrival<'_>) -> Result<Message> {
+fn read(seat: &Seat, origins: &mut Origins, user: u32, arrival: &Arrival<'_>) -> Result<Message> {
+    // Who this process is now is asked only where that may differ from who it was.
     if let Some(sender) = arrival.sender
+        && sender.uid != user
         && sender.uid != rustix::process::getuid().as_raw()
         && sender.uid != rustix::process::geteuid().as_raw()
     {

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use super::directory_store::{self, Kind, Listing, Store};
 use super::{
-    Capabilities, CreateOptions, Credentials, Directory, Durability, Hold, NotViable, OpenOptions, Opened, Protocol,
-    WaitMechanism,
+    Capabilities, Cleaning, CreateOptions, Credentials, Directory, Durability, Hold, NotViable, OpenOptions, Opened,
+    Protocol, WaitMechanism,
 };
 use crate::connection_string::ProtocolName;
 use crate::error::Result;
@@ -28,6 +28,7 @@ const KIND: Kind = Kind {
     unread: None,
     is_intact: layout::is_intact,
     discard: layout::discard,
+    is_removable: layout::is_intact,
 };
 
 /// How many datagrams a socket holds beyond the first; unix(7).
@@ -82,6 +83,10 @@ impl Protocol for UnixSocket {
     fn observe(&self, route: &Route, _: &Credentials, serializer: Arc<dyn Serializer>) -> Result<Box<dyn Directory>> {
         let store = Arc::new(Store::open(KIND, route)?);
         Ok(Box::new(Listing::new(store, None, serializer)))
+    }
+
+    fn clean(&self, cleaning: &mut Cleaning) {
+        directory_store::clean(KIND, cleaning);
     }
 
     fn destroy(&self, route: &Route, _: &Credentials) -> Result<()> {

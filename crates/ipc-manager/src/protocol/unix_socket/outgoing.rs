@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Sending datagrams to others' sockets: in order, many in one call, never waiting.
 
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -10,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result, Stored};
 use crate::name::PeerName;
-use crate::protocol::directory_store::{Store, disk_name, is_reserved};
+use crate::protocol::directory_store::{Recent, Store, disk_name, is_reserved};
 use crate::protocol::{Envelope, PeerState, Receipt};
 use crate::system::{datagram, files};
 
@@ -37,7 +36,6 @@ struct Line {
     identity: (u64, u64),
     looked: Instant,
     asked: Instant,
-    used: u64,
     /// Whether the recipient is of this implementation, and so reads datagrams of any size.
     is_kin: bool,
     /// The largest datagram that is known to go through.
@@ -48,18 +46,17 @@ struct Line {
 #[derive(Debug)]
 pub(super) struct Outgoing {
     store: Arc<Store>,
-    open: HashMap<PeerName, Line>,
-    uses: u64,
+    open: Recent<Line>,
 }
 
 impl Outgoing {
     pub(super) fn new(store: Arc<Store>) -> Self {
-        Self { store, open: HashMap::new(), uses: 0 }
+        Self { store, open: Recent::at_most(MOST_OPEN) }
     }
 
     /// What to wait for until a recipient's socket has room.
     pub(super) fn room(&self, to: &PeerName) -> Option<BorrowedFd<'_>> {
-        self.open.get(to).map(|line| line.socket.as_fd())
+        self.open.peek(to).map(|line| line.socket.as_fd())
     }
 
     /// Sends messages in order.
@@ -116,7 +113,7 @@ impl Outgoing {
                 }
                 Err(Error::new(ErrorKind::WouldBlock, "the recipient's socket is full"))
             }
-            Some(libc::EMSGSIZE) => match self.open.get_mut(to) {
+            Some(libc::EMSGSIZE) => match self.open.used(to) {
                 Some(line) => line.was_too_small_for(size),
                 None => Ok(()),
             },
@@ -130,7 +127,7 @@ impl Outgoing {
 
     /// Whether the reader of a full socket is known to be dead. Asked now and then: a forked child may have it open, too.
     fn has_died(&mut self, to: &PeerName) -> Result<bool> {
-        let Some(line) = self.open.get_mut(to) else { return Ok(false) };
+        let Some(line) = self.open.used(to) else { return Ok(false) };
         let now = Instant::now();
         if now.duration_since(line.asked) < ASK_FOR_LIFE {
             return Ok(false);
@@ -142,32 +139,21 @@ impl Outgoing {
 
     /// The open socket for a recipient, and the one that has its name now.
     fn line(&mut self, to: &PeerName) -> Result<&mut Line> {
-        self.uses += 1;
-        if !self.is_current(to)? {
-            let line = self.connect(to)?;
-            self.open.remove(to);
-            if self.open.len() >= MOST_OPEN {
-                let oldest = self.open.iter().min_by_key(|(_, line)| line.used).map(|(name, _)| name.clone());
-                oldest.and_then(|oldest| self.open.remove(&oldest));
-            }
-            self.open.insert(to.clone(), line);
-        }
-        let line = self.open.get_mut(to);
-        let line = line.ok_or_else(|| Error::new(ErrorKind::Store, "an open socket was lost"))?;
-        line.used = self.uses;
-        Ok(line)
-    }
-
-    /// Whether the socket for a recipient is open and still leads to who has the name.
-    fn is_current(&mut self, to: &PeerName) -> Result<bool> {
-        let Some(line) = self.open.get_mut(to) else { return Ok(false) };
         let now = Instant::now();
-        if now.duration_since(line.looked) < LOOK_AT_NAME {
-            return Ok(true);
+        let is_current = match self.open.used(to) {
+            Some(line) if now.duration_since(line.looked) < LOOK_AT_NAME => true,
+            Some(line) => {
+                line.looked = now;
+                let there = files::stat_at(self.store.dir(), &disk_name(&self.store, to)?).ok().flatten();
+                there.is_some_and(|stat| files::identity(&stat) == line.identity)
+            }
+            None => false,
+        };
+        if !is_current {
+            let line = self.connect(to)?;
+            return Ok(self.open.insert(to.clone(), line, |_| true));
         }
-        line.looked = now;
-        let there = files::stat_at(self.store.dir(), &disk_name(&self.store, to)?).ok().flatten();
-        Ok(there.is_some_and(|stat| files::identity(&stat) == line.identity))
+        self.open.used(to).ok_or_else(|| Error::new(ErrorKind::Store, "an open socket was lost"))
     }
 
     fn connect(&self, to: &PeerName) -> Result<Line> {
@@ -192,7 +178,7 @@ impl Outgoing {
         let entry = self.store.state(&disk)?;
         let is_kin = entry.is_some_and(|entry| entry.identity.is_some());
         let (identity, now) = (files::identity(&stat), Instant::now());
-        Ok(Line { socket, identity, looked: now, asked: now, used: self.uses, is_kin, largest: REFERENCE_READS })
+        Ok(Line { socket, identity, looked: now, asked: now, is_kin, largest: REFERENCE_READS })
     }
 
     fn missing(&self) -> Error {

@@ -24,7 +24,7 @@ use crate::system::{children, process};
 /// How to start a service in a fresh program. The program calls [`Launched::from_environment`](crate::Launched) to find
 /// out that it is one, and gives the callbacks itself: only plain values pass from one program to another.
 ///
-/// ```no_run
+/// ```standalone_crate
 /// use ipc_manager::{Launched, Service};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// if let Some(launched) = Launched::from_environment()? {

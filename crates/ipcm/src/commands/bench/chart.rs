@@ -294,6 +294,7 @@ mod tests {
                     floor_p50_us: Some(123_456.0),
                     ratio: Some(1.0),
                 }),
+                request: None,
             }],
         };
         let long = "A".repeat(100);

@@ -47,6 +47,8 @@ pub(super) enum Kind {
     OneWay { senders: usize, batch: usize },
     /// One question at a time.
     RoundTrip,
+    /// One request to a service at a time.
+    Request,
 }
 
 /// What came of a round.
@@ -66,10 +68,11 @@ impl Round {
 }
 
 impl Side<'_> {
-    fn round(&mut self, kind: Kind, count: u64) -> Measured<Round> {
+    pub(super) fn round(&mut self, kind: Kind, count: u64) -> Measured<Round> {
         match kind {
             Kind::OneWay { senders, batch } => self.one_way(senders, batch, count),
-            Kind::RoundTrip => self.round_trips(count),
+            Kind::RoundTrip => self.round_trips(count, ["answer", "ask"]),
+            Kind::Request => self.round_trips(count, ["serve", "request"]),
         }
     }
 
@@ -86,17 +89,17 @@ impl Side<'_> {
         Ok(Ok(Round { count, nanoseconds: end.saturating_sub(begin), times: Vec::new() }))
     }
 
-    fn round_trips(&mut self, count: u64) -> Measured<Round> {
+    fn round_trips(&mut self, count: u64, [answer, ask]: [&str; 2]) -> Measured<Round> {
         let bytes = self.bytes;
         let asker = sender(1);
-        let orders = [(0, format!("answer {asker} {count} {bytes}")), (1, format!("ask {READER} {count} {bytes}"))];
+        let orders = [(0, format!("{answer} {asker} {count} {bytes}")), (1, format!("{ask} {READER} {count} {bytes}"))];
         let answers = measured!(self.crew.tell(&orders));
         let times = answers.into_iter().nth(1).unwrap_or_default();
         Ok(Ok(Round { count, nanoseconds: times.iter().sum(), times }))
     }
 
     /// How many messages a round should have: as many as were asked for, or as many as go.
-    fn fitting(&mut self, kind: Kind, asked: Option<u64>) -> Measured<u64> {
+    pub(super) fn fitting(&mut self, kind: Kind, asked: Option<u64>) -> Measured<u64> {
         if let Some(count) = asked {
             measured!(self.round(kind, count.min(FEW)));
             return Ok(Ok(count));

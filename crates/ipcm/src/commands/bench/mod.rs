@@ -8,6 +8,7 @@ mod figures;
 mod measure;
 mod progress;
 mod report;
+mod service;
 mod worker;
 
 use std::path::Path;
@@ -99,7 +100,7 @@ fn kinds(args: &BenchArgs) -> Vec<Kind> {
     let one_way = args.senders.iter().flat_map(|senders| {
         [1, usize::from(args.batch)].map(|batch| Kind::OneWay { senders: usize::from(*senders), batch })
     });
-    one_way.chain([Kind::RoundTrip]).collect()
+    one_way.chain([Kind::RoundTrip, Kind::Request]).collect()
 }
 
 struct Bench<'a> {
@@ -129,15 +130,24 @@ impl<'a> Bench<'a> {
 
     fn size(&mut self, bus: &Spawn, floor_name: &mut Option<String>, bytes: usize) -> Outcome<OfSize> {
         let message_bytes = self.encoded(bus, bytes)?;
-        let mut size =
-            OfSize { content_bytes: bytes, message_bytes, skipped: None, one_way: Vec::new(), round_trip: None };
+        let mut size = OfSize {
+            content_bytes: bytes,
+            message_bytes,
+            skipped: None,
+            one_way: Vec::new(),
+            round_trip: None,
+            request: None,
+        };
         let mut ours = Side { crew: self.workers(bus)?, bytes };
         let place = Place::new()?;
         let mut floor = self.floor(bus, &place, message_bytes, floor_name)?;
         let kinds = kinds(self.args);
         for (number, kind) in kinds.iter().enumerate() {
             self.progress.show(&format!("{}, {}", bus.protocol().short(), report::short_size(bytes)));
-            let rounds: Measured<_> = in_turns(&mut ours, floor.as_mut(), *kind, self.args.rounds, self.args.messages);
+            let rounds: Measured<_> = match kind {
+                Kind::Request => service::beside_plain(&mut ours, self.args.rounds, self.args.messages),
+                _ => in_turns(&mut ours, floor.as_mut(), *kind, self.args.rounds, self.args.messages),
+            };
             match rounds? {
                 Ok(rounds) => size.add(*kind, &rounds),
                 Err(refusal) if refusal.is_of_size() => {

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::figures::{median, per_mille, rounded};
 use super::measure::{Kind, Round, Rounds};
+use super::service::Request;
 use crate::escape::escaped;
 use crate::output::table;
 
@@ -37,6 +38,7 @@ pub(super) struct OfSize {
     pub(super) skipped: Option<String>,
     pub(super) one_way: Vec<OneWay>,
     pub(super) round_trip: Option<RoundTrip>,
+    pub(super) request: Option<Request>,
 }
 
 /// How many messages a second go one way.
@@ -79,6 +81,7 @@ impl OfSize {
         match kind {
             Kind::OneWay { senders, batch } => self.one_way.push(self.one_way(senders, batch, rounds)),
             Kind::RoundTrip => self.round_trip = Some(round_trip(rounds)),
+            Kind::Request => self.request = Some(Request::of(rounds)),
         }
     }
 
@@ -172,7 +175,7 @@ impl Report {
             let how = if *batch > 1 { "send_all" } else { "send" };
             if *senders == 1 { how.to_owned() } else { format!("{senders} x {how}") }
         }));
-        head.extend(["p50", "p90", "p99", "p99.9"].map(str::to_owned));
+        head.extend(["p50", "p90", "p99", "p99.9", "request p50"].map(str::to_owned));
         let mut rows = vec![head];
         for protocol in &self.protocols {
             rows.extend(protocol.sizes.iter().map(|size| row(protocol, size, &columns)));
@@ -188,7 +191,8 @@ impl Report {
             let (cores, serializer, rounds) = (self.cores, &self.serializer, self.rounds);
             text.push_str(&format!(
                 "\nmessages a second, and round trips in microseconds, between processes; {serializer}, {cores} cores, median \
-                 of {rounds} rounds\n"
+                 of {rounds} rounds\nrequest: to a service, with the ratio to the round trip of two plain messages, \
+                 measured in turns with it\n"
             ));
         }
         let floors: Vec<String> = self
@@ -238,6 +242,8 @@ fn row(protocol: &OfProtocol, size: &OfSize, columns: &[(usize, usize)]) -> Vec<
         }
         None => row.extend(["-"; 4].map(str::to_owned)),
     }
+    // Its ratio is to two plain messages.
+    row.push(size.request.as_ref().map_or("-".to_owned(), |it| with(short_time(it.p50_us), it.ratio)));
     row
 }
 

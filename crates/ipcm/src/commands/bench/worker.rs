@@ -7,16 +7,19 @@
 //! | `take COUNT BYTES SENDERS` | takes so many messages | `done BEGIN END` |
 //! | `ask TO COUNT BYTES` | so many round trips | `done` and the time of each |
 //! | `answer TO COUNT BYTES` | the other side of them | `done` |
+//! | `request TO COUNT BYTES` | so many requests to the service of a worker | `done` and the time of each |
+//! | `serve TO COUNT BYTES` | is that service until it has answered them | `done` |
 //!
 //! Times are in nanoseconds of the clock that all processes share. What went wrong is answered `failed CODE WORDS`. A
 //! program that moves bytes over a bare transport speaks the same, so both are measured alike.
 
 use std::io::{BufRead, Write};
 
-use ipc_manager::{Client, Error, ErrorKind, Message};
+use ipc_manager::{Client, Error, ErrorKind, Message, Registry};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use rustix::time::{ClockId, clock_gettime};
 
+use super::service;
 use crate::args::{BusArgs, NameArgs};
 use crate::bus_choice;
 use crate::context::Context;
@@ -33,7 +36,7 @@ pub(super) fn run(context: &mut Context) -> Outcome {
     answer("ready")?;
     for order in std::io::stdin().lock().lines() {
         let order = order.map_err(|error| Failure::io("the orders cannot be read", &error))?;
-        match obey(&mut client, &order) {
+        match obey(&mut client, &context.registry, &order) {
             Ok(done) => answer(&done)?,
             Err(error) => answer(&format!("failed {} {}", error.code(), chain(&error).join(": ")))?,
         }
@@ -49,7 +52,7 @@ fn answer(line: &str) -> Outcome<()> {
     written.map_err(|error| Failure::io("the answer cannot be written", &error))
 }
 
-fn obey(client: &mut Client, order: &str) -> Result<String, Error> {
+fn obey(client: &mut Client, registry: &Registry, order: &str) -> Result<String, Error> {
     let words: Vec<&str> = order.split(' ').collect();
     let number = |at: usize| -> Result<usize, Error> {
         let word: &str = words.get(at).copied().unwrap_or_default();
@@ -60,6 +63,8 @@ fn obey(client: &mut Client, order: &str) -> Result<String, Error> {
         ["take", ..] => take(client, number(1)?),
         ["ask", to, ..] => ask(client, to, number(2)?, &content(number(3)?)),
         ["answer", to, ..] => reply(client, to, number(2)?, &content(number(3)?)),
+        ["request", to, ..] => service::request(client, registry, to, number(2)?, &content(number(3)?)),
+        ["serve", ..] => service::serve(client, registry, number(2)?, &content(number(3)?)),
         _ => Err(Error::new(ErrorKind::Usage, format!("there is no order {order:?}"))),
     }
 }
@@ -126,7 +131,7 @@ fn reply(client: &mut Client, to: &str, count: usize, content: &str) -> Result<S
 }
 
 /// Nanoseconds of the clock that all processes share.
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     // Neither is negative, and a machine does not run for centuries.
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)

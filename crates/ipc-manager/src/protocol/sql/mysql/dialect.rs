@@ -65,7 +65,8 @@ impl Dialect for MysqlDialect {
     }
 
     fn front(&self) -> &'static str {
-        "SELECT MIN(ipcm_seq) FROM ipcm_messages WHERE [to] = :text"
+        // Before an empty mailbox, too: what comes in meanwhile is behind. It is where the numbers begin.
+        "SELECT COALESCE(MIN(ipcm_seq), 1099511627776) FROM ipcm_messages WHERE [to] = :text"
     }
 
     fn taking(&self) -> Taking {

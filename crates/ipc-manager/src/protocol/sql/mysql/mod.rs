@@ -3,6 +3,8 @@
 
 mod dialect;
 mod driver;
+#[cfg(feature = "tls")]
+mod tls;
 
 use super::address::Family;
 use super::server::{ServerKind, ServerProtocol};

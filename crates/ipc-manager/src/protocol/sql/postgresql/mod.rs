@@ -5,6 +5,8 @@ mod dialect;
 mod driver;
 mod session;
 mod stream;
+#[cfg(feature = "tls")]
+mod tls;
 
 use super::address::Family;
 use super::server::{ServerKind, ServerProtocol};

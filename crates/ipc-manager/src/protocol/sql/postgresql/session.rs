@@ -168,7 +168,11 @@ pub(super) fn failure(error: tokio_postgres::Error) -> Failure {
     let trouble = match error.code().map(tokio_postgres::error::SqlState::code) {
         None if error.is_closed() => Trouble::Lost,
         None => match std::error::Error::source(&error).and_then(|source| source.downcast_ref::<std::io::Error>()) {
+            #[cfg(feature = "tls")]
+            Some(source) if crate::protocol::sql::tls::is_untrusted(source) => Trouble::Untrusted,
             Some(_) => Trouble::Lost,
+            // What goes wrong within the encryption is an error of the stream; this is its lack.
+            None if error.to_string().contains("TLS handshake") => Trouble::Unable,
             None => Trouble::Other,
         },
         Some("40001" | "40P01" | "23503") => Trouble::Conflict,

@@ -9,10 +9,15 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_postgres::config::SslMode;
+#[cfg(feature = "tls")]
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, NoTls};
 
 use super::session::{Session, failure};
 use crate::protocol::sql::address::{Address, Host};
+#[cfg(feature = "tls")]
+use crate::protocol::sql::encryption::Mode;
 use crate::protocol::sql::value::{Failure, Trouble};
 
 /// The port where servers are, and where their sockets are on Debian and elsewhere.
@@ -59,13 +64,29 @@ async fn unix(directory: &Path, port: u16) -> io::Result<(Stream, OwnedFd)> {
     Ok((Stream::Unix(stream), other))
 }
 
-/// Greets the server and shows it who we are.
+/// Greets the server and shows it who we are. What goes over a Unix socket stays on the machine, so nothing about
+/// encryption applies to it; PostgreSQL manual, `sslmode`.
 pub(super) async fn greet(
     address: &Address,
     config: &Config,
     stream: Stream,
 ) -> Result<(Client, super::SessionPump), Failure> {
+    let mut config = config.clone();
+    #[cfg(feature = "tls")]
+    {
+        let mode = address.encryption.mode().unwrap_or(Mode::Prefer);
+        if let (Stream::Tcp(_), Host::Name(host), true) = (&stream, &address.host, mode != Mode::Disable) {
+            config.ssl_mode(if mode.is_must() { SslMode::Require } else { SslMode::Prefer });
+            let client_config = super::tls::client_config(&address.encryption, mode)?;
+            let mut make = tokio_postgres_rustls::MakeRustlsConnect::new(client_config);
+            let tls = <_ as MakeTlsConnect<Stream>>::make_tls_connect(&mut make, host);
+            let tls = tls.map_err(|error| Failure::new(Trouble::Untrusted, error))?;
+            let (client, connection) = config.connect_raw(stream, tls).await.map_err(failure)?;
+            return Ok((client, Session::pump(connection)));
+        }
+    }
     let _ = address;
+    config.ssl_mode(SslMode::Disable);
     let (client, connection) = config.connect_raw(stream, NoTls).await.map_err(failure)?;
     Ok((client, Session::pump(connection)))
 }

@@ -28,6 +28,18 @@ pub(super) struct SqliteDriver {
     route: Route,
     /// Device and inode number of the file that was opened.
     file: (u64, u64),
+    room: Room,
+}
+
+/// What was done about a full disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    /// There was room so far.
+    Enough,
+    /// There was none: before the next transaction the log is written back, so that its room can be used again.
+    Wanted,
+    /// The log was written back.
+    Made,
 }
 
 impl SqliteDriver {
@@ -49,6 +61,9 @@ impl SqliteDriver {
                 (_, true) => "EXTRA",
             };
             connection.pragma_update(None, "synchronous", synchronous)?;
+            if let Some(pages) = log_pages(route) {
+                connection.pragma_update(None, "wal_autocheckpoint", pages)?;
+            }
             Ok(connection)
         });
         let connection = prepared.map_err(|error| match failure(error) {
@@ -58,7 +73,52 @@ impl SqliteDriver {
             }
             failure => error_of(failure, "the database cannot be opened"),
         })?;
-        Ok(Self { connection, route: route.clone(), file })
+        Ok(Self { connection, route: route.clone(), file, room: Room::Enough })
+    }
+
+    /// Runs a statement, once more where the disk was full and some room could be made. Within a transaction that is for
+    /// whoever runs it to do.
+    fn run<T>(&mut self, run: impl Fn(&Connection) -> rusqlite::Result<T>) -> std::result::Result<T, Failure> {
+        let is_alone = self.connection.is_autocommit();
+        let is_full = |done: &rusqlite::Result<T>| {
+            done.as_ref().is_err_and(|error| error.sqlite_error_code() == Some(ErrorCode::DiskFull))
+        };
+        let mut done = run(&self.connection);
+        if is_full(&done) && is_alone && self.room == Room::Enough {
+            self.room = Room::Wanted;
+            if self.make_room() {
+                done = run(&self.connection);
+            }
+        }
+        let before = self.room;
+        if is_full(&done) {
+            self.room = Room::Wanted;
+        } else if done.is_ok() && self.connection.is_autocommit() {
+            self.room = Room::Enough;
+        }
+        let is_worth_a_try = is_full(&done) && !is_alone && before == Room::Enough;
+        done.map_err(|error| match is_worth_a_try {
+            true => Failure::new(Trouble::Conflict, error),
+            false => failure(error),
+        })
+    }
+
+    /// Writes the log back as far as nobody reads it, where there was no room. Returns whether that was worth a try.
+    fn make_room(&mut self) -> bool {
+        if self.room != Room::Wanted {
+            return false;
+        }
+        self.room = Room::Made;
+        self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).is_ok()
+    }
+
+    /// Leaves a log that is there as it is, where otherwise the last one to close it writes it back: for whoever only looks.
+    pub(super) fn keep_log(&self) {
+        let log = format!("{}-wal", self.route.as_str());
+        if std::path::Path::new(&log).exists() {
+            let setting = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+            let _ = self.connection.set_db_config(setting, true);
+        }
     }
 
     /// Has writers append to a log, so that readers are in nobody's way, where the file system allows that.
@@ -70,6 +130,16 @@ impl SqliteDriver {
         }
         Ok(())
     }
+}
+
+/// How long the log may get before it is written back, in pages, where the disk has so little room that the usual length
+/// would fill it.
+fn log_pages(route: &Route) -> Option<i64> {
+    const USUAL: u64 = 1000;
+    const PAGE: u64 = 4096;
+    let disk = rustix::fs::statvfs(route.as_str()).ok()?;
+    let pages = disk.f_bavail.saturating_mul(disk.f_frsize) / PAGE / 8;
+    (pages < USUAL).then(|| i64::try_from(pages.max(16)).unwrap_or(16))
 }
 
 /// Waits a moment for a lock; no when it has been waited for long enough. The count says how often it was asked.
@@ -84,15 +154,14 @@ fn wait_for_lock(count: i32) -> bool {
 
 impl Runner for SqliteDriver {
     fn execute(&mut self, sql: &str, params: &[Param<'_>]) -> std::result::Result<u64, Failure> {
-        let run = |connection: &Connection| {
+        self.run(|connection| {
             let mut statement = connection.prepare_cached(sql)?;
-            statement.execute(params_from_iter(params))
-        };
-        run(&self.connection).map(|changed| changed as u64).map_err(failure)
+            statement.execute(params_from_iter(params)).map(|changed| changed as u64)
+        })
     }
 
     fn query(&mut self, sql: &str, params: &[Param<'_>]) -> std::result::Result<Vec<Row>, Failure> {
-        let run = |connection: &Connection| {
+        self.run(|connection| {
             let mut statement = connection.prepare_cached(sql)?;
             let columns = statement.column_count();
             let mut rows = statement.query(params_from_iter(params))?;
@@ -105,13 +174,13 @@ impl Runner for SqliteDriver {
                 all.push(Row::new(values));
             }
             Ok(all)
-        };
-        run(&self.connection).map_err(failure)
+        })
     }
 }
 
 impl Driver for SqliteDriver {
     fn begin(&mut self) -> std::result::Result<(), Failure> {
+        self.make_room();
         // At once, since a transaction that reads first and then wants to write can be refused for good.
         self.execute("BEGIN IMMEDIATE", &[]).map(drop)
     }

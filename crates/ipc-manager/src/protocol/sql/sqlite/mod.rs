@@ -15,10 +15,10 @@ use super::schema;
 use super::store::{Store, error_of};
 use crate::connection_string::ProtocolName;
 use crate::error::Result;
-use crate::protocol::beside::{Beside, FileKind, FileStore};
+use crate::protocol::beside::{self, Beside, FileKind, FileStore};
 use crate::protocol::{
-    Capabilities, CreateOptions, Credentials, Directory, Durability, Hold, NotViable, OpenOptions, Opened, PeerState,
-    Protocol, WaitMechanism,
+    Capabilities, Cleaning, CreateOptions, Credentials, Directory, Durability, Hold, NotViable, OpenOptions, Opened,
+    PeerState, Protocol, WaitMechanism,
 };
 use crate::route::Route;
 use crate::serializer::Serializer;
@@ -92,13 +92,19 @@ impl Protocol for Sqlite {
         // A bus that goes with its owner need not outlive a power cut, and neither what nobody asked that for.
         let is_lasting = options.durability == Durability::Power || !file.is_guarded();
         let driver = SqliteDriver::open(route, is_lasting).map_err(|error| file.place(error))?;
-        let beside = Beside::made_for_file(route);
         let serializer = Arc::clone(&options.serializer);
-        connection::open(Store::new(Box::new(driver), &SqliteDialect, route, beside, serializer, true)?, options)
+        let mut store = Store::new(Box::new(driver), &SqliteDialect, route, None, serializer, true)?;
+        // Only where there is a bus.
+        store.beside = Beside::made_for_file(route);
+        connection::open(store, options)
     }
 
     fn observe(&self, route: &Route, _: &Credentials, serializer: Arc<dyn Serializer>) -> Result<Box<dyn Directory>> {
         Ok(Box::new(Listing::new(observed(route, serializer)?, None)))
+    }
+
+    fn clean(&self, cleaning: &mut Cleaning) {
+        beside::clean(KIND, cleaning);
     }
 
     fn destroy(&self, route: &Route, _: &Credentials) -> Result<()> {
@@ -134,6 +140,9 @@ fn observed(route: &Route, serializer: Arc<dyn Serializer>) -> Result<Store> {
 fn is_in_use(route: &Route) -> Result<bool> {
     let serializer = crate::serializer::Serializers::standard();
     let serializer = serializer.resolve(&serializer.default_spec())?;
-    let peers = Listing::new(observed(route, serializer)?, None).peers()?;
+    let driver = SqliteDriver::open(route, false)?;
+    driver.keep_log();
+    let store = Store::new(Box::new(driver), &SqliteDialect, route, Beside::of_file(route), serializer, false)?;
+    let peers = Listing::new(store, None).peers()?;
     Ok(peers.iter().any(|peer| peer.state.is_alive() && peer.state != PeerState::Leaving))
 }

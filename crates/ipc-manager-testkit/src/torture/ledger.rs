@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What became of each acknowledged message: once, lost and why, doubled, damaged, out of order.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::Value;
+
+use super::actor::Actor;
+use super::journal;
+use super::plan::{Back, Part};
+
+/// What a sender says of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Said {
+    /// Nothing: it died with it, or did not come to know.
+    Nothing,
+    Stored,
+    /// It waits in the sender, which may die with it.
+    HeldBack,
+    Refused,
+    InDoubt,
+}
+
+#[derive(Debug)]
+struct Sent {
+    from: &'static str,
+    to: String,
+    number: u64,
+    tried: u64,
+    said: Said,
+}
+
+/// What one process of a reader got of one sender: the numbers in their order.
+type Got = HashMap<String, Vec<u64>>;
+
+/// One process that read.
+#[derive(Debug)]
+struct Reading {
+    got: Got,
+    back: Back,
+    /// How many messages it may have had in hand when it ended.
+    in_hand: u64,
+    /// Unread messages that it was told were thrown away; nothing where it was killed before it was told.
+    discarded: Option<u64>,
+    ended: u64,
+    was_killed: bool,
+}
+
+/// The sums.
+#[derive(Debug, Default)]
+pub(super) struct Sums {
+    pub(super) acked: usize,
+    pub(super) once: usize,
+    pub(super) refused: usize,
+    pub(super) in_doubt: usize,
+    /// Lost, by cause.
+    pub(super) excused: BTreeMap<&'static str, usize>,
+    pub(super) lost: usize,
+    pub(super) doubled: usize,
+    pub(super) corrupt: usize,
+    pub(super) out_of_order: usize,
+    pub(super) late: usize,
+    pub(super) asked: usize,
+    pub(super) answered: usize,
+    pub(super) violations: Vec<String>,
+}
+
+/// Adds up what all processes wrote down.
+pub(super) fn add_up(actors: &[Actor], stalls: &[(u64, u64)], is_durable: bool) -> Sums {
+    let mut sums = Sums::default();
+    let mut sent = HashMap::new();
+    let mut arrivals: HashMap<String, usize> = HashMap::new();
+    let mut readings: BTreeMap<&str, Vec<Reading>> = BTreeMap::new();
+    for actor in actors {
+        for life in &actor.lives {
+            let records = journal::read(&life.journal);
+            let stops: Vec<(u64, u64)> = life.stops.iter().chain(stalls).copied().collect();
+            sums.note_late(actor.name, &records, &stops);
+            match actor.part {
+                Part::Sender => note_sent(actor.name, &records, &mut sent),
+                Part::Reader => {
+                    let reading = Reading {
+                        got: Got::new(),
+                        back: life.back,
+                        in_hand: 0,
+                        discarded: None,
+                        ended: life.ended,
+                        was_killed: life.was_killed,
+                    };
+                    let reading = sums.note_read(reading, &records, &mut arrivals);
+                    readings.entry(actor.name).or_default().push(reading);
+                }
+                Part::Asker => sums.note_asked(&records),
+                Part::Owner | Part::Service => {}
+            }
+        }
+    }
+    for (name, lives) in &readings {
+        sums.note_order(name, lives);
+    }
+    sums.judge(&sent, &arrivals, &mut readings, is_durable);
+    sums
+}
+
+fn note_sent(from: &'static str, records: &[Vec<Value>], sent: &mut HashMap<String, Sent>) {
+    let mut held_back = Vec::new();
+    for record in records {
+        let text = |at: usize| record.get(at).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let id = text(1);
+        let mut say = |said: Said| sent.get_mut(&id).map(|sent| sent.said = said);
+        match &*text(0) {
+            "try" => {
+                let number = |at: usize| record.get(at).and_then(Value::as_u64).unwrap_or(0);
+                let message = Sent { from, to: text(2), number: number(3), tried: number(4), said: Said::Nothing };
+                sent.insert(id, message);
+            }
+            "ack" => drop(say(Said::Stored)),
+            "queued" => {
+                say(Said::HeldBack);
+                held_back.push(id);
+            }
+            "refused" => drop(say(Said::Refused)),
+            "doubt" => drop(say(Said::InDoubt)),
+            "flushed" => {
+                for id in held_back.drain(..) {
+                    if let Some(sent) = sent.get_mut(&id).filter(|sent| sent.said == Said::HeldBack) {
+                        sent.said = Said::Stored;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Sums {
+    fn violated(&mut self, what: String) {
+        self.violations.push(what);
+    }
+
+    /// Calls that took longer than they may, without the time in which their process was stopped.
+    fn note_late(&mut self, name: &str, records: &[Vec<Value>], stops: &[(u64, u64)]) {
+        for record in records.iter().filter(|record| record[0] == "late") {
+            let number = |at: usize| record.get(at).and_then(Value::as_u64).unwrap_or(0);
+            let (begun, ended, most) = (number(2), number(3), number(4));
+            let overlap = |stop: &(u64, u64)| stop.1.min(ended).saturating_sub(stop.0.max(begun));
+            let took = (ended - begun).saturating_sub(stops.iter().map(overlap).sum());
+            if took > most {
+                self.late += 1;
+                self.violated(format!("{name}: {} took {} ms of its own time", record[1], took / 1_000_000));
+            }
+        }
+    }
+
+    fn note_read(
+        &mut self,
+        mut reading: Reading,
+        records: &[Vec<Value>],
+        arrivals: &mut HashMap<String, usize>,
+    ) -> Reading {
+        for record in records {
+            let text = |at: usize| record.get(at).and_then(Value::as_str).unwrap_or_default();
+            match text(0) {
+                "joined" => reading.discarded = record[1].as_u64(),
+                "batch" => reading.in_hand = record[1].as_u64().unwrap_or(0),
+                "got" => {
+                    *arrivals.entry(text(1).to_owned()).or_default() += 1;
+                    if record[4] != true {
+                        self.corrupt += 1;
+                        self.violated(format!("{} of {} was damaged", text(1), text(2)));
+                    }
+                    reading.got.entry(text(2).to_owned()).or_default().push(record[3].as_u64().unwrap_or(0));
+                    // What is noted is not in hand any more.
+                    reading.in_hand = reading.in_hand.saturating_sub(1);
+                }
+                "damaged" => {
+                    self.corrupt += 1;
+                    self.violated(format!("something in a mailbox was damaged: {}", record[1]));
+                }
+                _ => {}
+            }
+        }
+        reading
+    }
+
+    fn note_asked(&mut self, records: &[Vec<Value>]) {
+        for record in records {
+            match record[0].as_str().unwrap_or_default() {
+                "asked" => self.asked += 1,
+                "answered" => self.answered += 1,
+                "wrong" => {
+                    self.corrupt += 1;
+                    self.violated(format!("request {} got another's answer", record[1]));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// First in, first out, for each sender, through all processes of a reader.
+    fn note_order(&mut self, reader: &str, lives: &[Reading]) {
+        let mut last: HashMap<&str, u64> = HashMap::new();
+        for (number, life) in lives.iter().enumerate() {
+            for (from, got) in &life.got {
+                let last = last.entry(from).or_insert(0);
+                for came in got {
+                    if came < last {
+                        self.out_of_order += 1;
+                        self.violations.push(format!("{reader}-{number:03} got {came} of {from} after {last}"));
+                    }
+                    *last = (*last).max(*came);
+                }
+            }
+        }
+    }
+
+    fn judge(
+        &mut self,
+        sent: &HashMap<String, Sent>,
+        arrivals: &HashMap<String, usize>,
+        readings: &mut BTreeMap<&str, Vec<Reading>>,
+        is_durable: bool,
+    ) {
+        let mut missing = Vec::new();
+        for (id, message) in sent {
+            let came = arrivals.get(id).copied().unwrap_or(0);
+            if came > 1 {
+                self.doubled += 1;
+                self.violated(format!("{id} of {} came {came} times, {:?}", message.from, message.said));
+            }
+            match message.said {
+                Said::Stored => {
+                    self.acked += 1;
+                    self.once += usize::from(came == 1);
+                    if came == 0 {
+                        missing.push((id, message));
+                    }
+                }
+                Said::Refused => {
+                    self.refused += 1;
+                    if came > 0 {
+                        self.violated(format!("{id} of {} was refused, and came", message.from));
+                    }
+                }
+                Said::InDoubt | Said::HeldBack | Said::Nothing => self.in_doubt += 1,
+            }
+        }
+        if let Some(id) = arrivals.keys().find(|id| !sent.contains_key(*id)) {
+            self.violated(format!("{id} came, and nobody sent it"));
+        }
+        missing.sort_by_key(|(_, message)| message.tried);
+        for (id, message) in missing {
+            let lives = readings.get_mut(message.to.as_str()).map(Vec::as_mut_slice).unwrap_or_default();
+            if let Some(cause) = excuse(message, lives, is_durable) {
+                *self.excused.entry(cause).or_default() += 1;
+            } else {
+                self.lost += 1;
+                let place = format!("{} of {} to {}", message.number, message.from, message.to);
+                self.violated(format!("{id}, {place}, was acknowledged and is lost"));
+            }
+        }
+    }
+}
+
+/// Why a message may be lost: it must have been in the mailbox or hand of a process that was killed.
+fn excuse(message: &Sent, lives: &mut [Reading], is_durable: bool) -> Option<&'static str> {
+    let numbers = |life: &Reading| life.got.get(message.from).cloned().unwrap_or_default();
+    // The processes that it can have come to: those between the ones that got what is older and what is newer.
+    let is_after = |life: &Reading| numbers(life).iter().any(|number| *number > message.number);
+    let is_before = |life: &Reading| numbers(life).iter().any(|number| *number < message.number);
+    let last = lives.iter().position(is_after).unwrap_or(lives.len().saturating_sub(1));
+    let first = lives.iter().rposition(is_before).unwrap_or(0);
+    for at in first..=last.min(lives.len().saturating_sub(1)) {
+        let overtakes = is_after(&lives[at]);
+        // Who got something newer had read this one before, or it was not in its mailbox.
+        if !is_durable && lives[at].was_killed && !overtakes && message.tried <= lives[at].ended {
+            return Some("its reader died");
+        }
+        if is_durable && at > first && lives[at].back == Back::Afresh && lives[at - 1].was_killed {
+            match &mut lives[at].discarded {
+                Some(0) => {}
+                Some(discarded) => {
+                    *discarded -= 1;
+                    return Some("thrown away by who took the name afresh, and counted");
+                }
+                None if lives[at].was_killed => {
+                    return Some("thrown away by who was killed taking the name afresh");
+                }
+                None => {}
+            }
+        }
+        if is_durable && lives[at].was_killed && lives[at].in_hand > 0 && message.tried <= lives[at].ended {
+            lives[at].in_hand -= 1;
+            return Some("in hand of a killed reader");
+        }
+    }
+    None
+}

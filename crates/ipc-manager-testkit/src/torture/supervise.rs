@@ -1,0 +1,427 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Carries out a plan: injures who runs, starts who died, and ends the run in good order.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::time::{Duration, Instant};
+
+use ipc_manager::{Client, ConnectionString, Spawn};
+use rustix::process::Signal;
+
+use super::actor::{Actor, Stage, State, TO_LEAVE};
+use super::journal::{DESCRIPTORS, now};
+use super::plan::{Back, CAST, Event, Fault, Part, Point};
+use super::worker::{CALL, DONE, LEAVING, Order};
+use crate::servers::Database;
+use crate::trace::{Call, Step, Traced};
+
+/// How long a process that is to be injured at a call may take to come to it.
+const TO_CALL: Duration = Duration::from_millis(150);
+/// Pause between two signals of a storm: 500 a second.
+const BETWEEN_SIGNALS: Duration = Duration::from_millis(2);
+/// How often it is looked whether somebody ended by himself.
+const LOOK_EVERY: Duration = Duration::from_millis(40);
+
+/// What is to be done at some time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Do {
+    Injure(usize),
+    Cont(usize),
+    Calm(usize),
+    Start(usize, bool),
+    Descriptors(usize),
+    Room,
+    Watches,
+}
+
+/// A run.
+pub(super) struct Supervisor<'a> {
+    stage: Stage<'a>,
+    database: Option<&'a Database>,
+    pub(super) actors: Vec<Actor>,
+    agenda: BinaryHeap<Reverse<(Instant, u64, Do)>>,
+    count: u64,
+    storms: Vec<usize>,
+    clock: i64,
+    broom: Option<Client>,
+    /// Faults that were injected, by their kind.
+    pub(super) injected: BTreeMap<&'static str, usize>,
+    /// What no contract allows.
+    pub(super) violations: Vec<String>,
+    pub(super) hung: usize,
+    pub(super) leftovers: Vec<String>,
+    /// When nothing of this run got any time: all of it was stopped from outside.
+    pub(super) stalls: Vec<(u64, u64)>,
+}
+
+impl<'a> Supervisor<'a> {
+    pub(super) fn new(stage: Stage<'a>, database: Option<&'a Database>) -> Self {
+        Self {
+            stage,
+            database,
+            actors: CAST.iter().map(|(name, part)| Actor::new(name, *part)).collect(),
+            agenda: BinaryHeap::new(),
+            count: 0,
+            storms: Vec::new(),
+            clock: 0,
+            broom: None,
+            injected: BTreeMap::new(),
+            violations: Vec::new(),
+            hung: 0,
+            leftovers: Vec::new(),
+            stalls: Vec::new(),
+        }
+    }
+
+    /// Carries out the plan.
+    pub(super) fn run(&mut self, plan: &[Event]) {
+        self.actors[0].start(&self.stage, Back::Afresh);
+        let info = self.actors[0].line();
+        if info.is_empty() {
+            self.violations.push("the owner could not make a bus".into());
+            return;
+        }
+        self.stage.info = Some(info);
+        for whom in 1..self.actors.len() {
+            self.actors[whom].start(&self.stage, Back::Afresh);
+        }
+        self.broom = self.join_broom();
+        let begun = Instant::now();
+        for (number, event) in plan.iter().enumerate() {
+            self.plan(begun + event.at, Do::Injure(number));
+        }
+        self.work_off(plan);
+        self.end();
+    }
+
+    fn info(&self) -> ConnectionString {
+        self.stage.info.as_deref().unwrap_or_default().parse().expect("the owner prints a sound connection string")
+    }
+
+    fn join_broom(&mut self) -> Option<Client> {
+        let builder = Client::builder("broom", &self.info()).registry(self.stage.subject.registry());
+        let joined = builder.connect();
+        joined.map_err(|error| self.violations.push(format!("who sweeps cannot join: {error:?}"))).ok()
+    }
+
+    fn plan(&mut self, at: Instant, what: Do) {
+        self.count += 1;
+        self.agenda.push(Reverse((at, self.count, what)));
+    }
+
+    fn plan_in(&mut self, milliseconds: u64, what: Do) {
+        self.plan(Instant::now() + Duration::from_millis(milliseconds), what);
+    }
+
+    /// Does what is on the agenda, until there is nothing any more.
+    fn work_off(&mut self, plan: &[Event]) {
+        let mut looked = Instant::now();
+        while let Some(Reverse((at, _, what))) = self.agenda.peek().copied() {
+            let was = Instant::now();
+            let pause = at.saturating_duration_since(was).min(LOOK_EVERY);
+            let pause = if self.storms.is_empty() { pause } else { pause.min(BETWEEN_SIGNALS) };
+            std::thread::sleep(pause); // until the next on the agenda
+            if was.elapsed() > pause + Duration::from_secs(1) {
+                let ended = now();
+                let lasted = u64::try_from(was.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                self.stalls.push((ended.saturating_sub(lasted), ended));
+            }
+            self.storms.iter().for_each(|whom| self.actors[*whom].signal(Signal::USR1));
+            if looked.elapsed() >= LOOK_EVERY {
+                looked = Instant::now();
+                self.look();
+            }
+            if at <= Instant::now() {
+                self.agenda.pop();
+                match what {
+                    Do::Injure(number) => self.injure(plan[number]),
+                    other => self.mend(other),
+                }
+            }
+        }
+    }
+
+    /// Finds who ended by himself.
+    fn look(&mut self) {
+        for actor in &mut self.actors {
+            let was_told = actor.state == State::Leaves;
+            if let Some(status) = actor.has_ended() {
+                if !was_told || status.code() != Some(DONE.into()) {
+                    let life = actor.life();
+                    let said = std::fs::read_to_string(life.journal.with_extension("stderr")).unwrap_or_default();
+                    let said: Vec<&str> = said.lines().take(6).collect();
+                    let journal = life.journal.file_name().unwrap_or_default().display().to_string();
+                    self.violations.push(format!("{journal} ended by itself: {status} {}", said.join("; ")));
+                }
+            } else if actor.told.is_some_and(|told| told.elapsed() > TO_LEAVE) && actor.state != State::Gone {
+                self.hung += 1;
+                self.violations.push(format!("{} does not leave: {}", actor.name, actor.is_at()));
+                actor.kill();
+            }
+        }
+    }
+
+    fn injure(&mut self, event: Event) {
+        let (whom, runs) = (event.whom, self.actors[event.whom].has_begun());
+        let done = match event.fault {
+            Fault::Kill(back, pause) => self.kill(whom, back, pause),
+            Fault::KillAt(point, back, pause) => runs && self.kill_at(whom, point, back, pause),
+            Fault::FailAt(point, error) => runs && self.fail_at(whom, point, error),
+            Fault::Stop(time) if runs => {
+                self.actors[whom].stop();
+                self.plan_in(time, Do::Cont(whom));
+                true
+            }
+            Fault::Storm(time) if runs => {
+                self.storms.push(whom);
+                self.plan_in(time, Do::Calm(whom));
+                true
+            }
+            Fault::Leave(pause) if runs => self.leave(whom, Order::Leave, Back::Afresh, pause),
+            Fault::Suspend(pause) if runs => self.leave(whom, Order::Suspend, Back::Continued, pause),
+            Fault::Deaf(time) if runs => {
+                self.actors[whom].tell(Order::Deaf(time));
+                true
+            }
+            Fault::Descriptors(free, time) if runs => {
+                self.actors[whom].limit_descriptors(Some(free));
+                self.plan_in(time, Do::Descriptors(whom));
+                true
+            }
+            Fault::FullDisk(time) => {
+                self.plan_in(time, Do::Room);
+                self.stage.ground.fill()
+            }
+            Fault::NoWatches(time) => {
+                self.plan_in(time, Do::Watches);
+                self.stage.ground.take_watches(true)
+            }
+            Fault::Clock(by) => {
+                self.clock += by;
+                self.stage.ground.shift_clock(self.clock)
+            }
+            Fault::Cut => self.cut(),
+            Fault::Sweep => self.sweep(),
+            _ => false,
+        };
+        if done {
+            *self.injected.entry(kind_of(event.fault)).or_default() += 1;
+        }
+    }
+
+    fn mend(&mut self, what: Do) {
+        match what {
+            Do::Cont(whom) => self.actors[whom].cont(),
+            Do::Calm(whom) => {
+                let storm = self.storms.iter().position(|stormed| *stormed == whom);
+                storm.map(|storm| self.storms.swap_remove(storm));
+            }
+            Do::Start(whom, afresh) => match self.actors[whom].state {
+                State::Gone => {
+                    let back = if afresh { Back::Afresh } else { Back::Continued };
+                    self.actors[whom].start(&self.stage, back);
+                }
+                // It leaves still.
+                State::Leaves => self.plan_in(20, what),
+                _ => {}
+            },
+            Do::Descriptors(whom) => self.actors[whom].limit_descriptors(None),
+            Do::Room => self.stage.ground.make_room(),
+            Do::Watches => drop(self.stage.ground.take_watches(false)),
+            Do::Injure(_) => {}
+        }
+    }
+
+    fn kill(&mut self, whom: usize, back: Back, pause: u64) -> bool {
+        if !matches!(self.actors[whom].state, State::Runs | State::Stopped) {
+            return false;
+        }
+        self.actors[whom].kill();
+        self.back(whom, back, pause);
+        true
+    }
+
+    fn back(&mut self, whom: usize, back: Back, pause: u64) {
+        if self.actors[whom].part != Part::Owner {
+            self.plan_in(pause, Do::Start(whom, back == Back::Afresh));
+        }
+    }
+
+    fn leave(&mut self, whom: usize, order: Order, back: Back, pause: u64) -> bool {
+        self.actors[whom].tell(order);
+        self.plan_in(pause, Do::Start(whom, back == Back::Afresh));
+        true
+    }
+
+    /// Stops a process as it is about to make such a call, in a place that is not the journal's.
+    fn at(&mut self, whom: usize, point: Point) -> Option<(Traced, Call)> {
+        let mut traced = Traced::attach(self.actors[whom].pid()?).ok()?;
+        let deadline = Instant::now() + TO_CALL;
+        let mut passed = 0;
+        loop {
+            match traced.next_within(deadline.saturating_duration_since(Instant::now())) {
+                Step::Call(call) if !is_ours(call, &traced) && point.is_at(call, passed) => {
+                    return Some((traced, call));
+                }
+                Step::Call(_) if Instant::now() < deadline => passed += 1,
+                Step::Ended(status) => {
+                    self.violations.push(format!("{} ended while it was watched: {status}", self.actors[whom].name));
+                    return None;
+                }
+                _ => {
+                    traced.let_go();
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn kill_at(&mut self, whom: usize, point: Point, back: Back, pause: u64) -> bool {
+        let Some((traced, _)) = self.at(whom, point) else { return false };
+        self.actors[whom].signal(Signal::KILL);
+        traced.let_go();
+        self.actors[whom].dies();
+        self.back(whom, back, pause);
+        true
+    }
+
+    fn fail_at(&mut self, whom: usize, point: Point, error: u64) -> bool {
+        let Some((mut traced, call)) = self.at(whom, point) else { return false };
+        let errors = call.errors();
+        let which = usize::try_from(error % errors.len().max(1) as u64).unwrap_or(0);
+        let failed = errors.get(which).is_some_and(|errno| traced.fail(*errno).is_ok());
+        traced.let_go();
+        failed
+    }
+
+    fn cut(&mut self) -> bool {
+        self.database.is_some_and(|database| database.end_sessions().is_ok())
+    }
+
+    /// Sweeps while no reader is dead: what is in the mailbox of a dead one would go with it.
+    fn sweep(&mut self) -> bool {
+        let is_safe = |actor: &Actor| actor.part != Part::Reader || matches!(actor.state, State::Runs | State::Stopped);
+        let has_joined = |actor: &Actor| {
+            let journal = actor.lives.last().map(|life| life.journal.clone()).unwrap_or_default();
+            let is_joined = |record: &Vec<serde_json::Value>| record[0] == "joined";
+            actor.part != Part::Reader || super::journal::read(&journal).iter().any(is_joined)
+        };
+        if !self.actors.iter().all(|actor| is_safe(actor) && has_joined(actor)) {
+            return false;
+        }
+        let Some(broom) = &mut self.broom else { return false };
+        let begun = Instant::now();
+        if let Err(error) = broom.reap() {
+            // Refused, as with a full disk, is fine.
+            log_refusal(&mut self.injected, &error);
+        }
+        if begun.elapsed() > CALL * 6 {
+            self.hung += 1;
+            self.violations.push(format!("a sweep took {:?}", begun.elapsed()));
+        }
+        true
+    }
+
+    /// Ends the run: nothing is injured any more, everybody finishes, and nothing is left.
+    fn end(&mut self) {
+        for whom in 0..self.actors.len() {
+            let actor = &mut self.actors[whom];
+            actor.cont();
+            if actor.state == State::Gone && actor.part != Part::Owner {
+                actor.start(&self.stage, Back::Continued);
+            }
+        }
+        for parts in [&[Part::Sender, Part::Asker][..], &[Part::Reader, Part::Service]] {
+            for actor in self.actors.iter_mut().filter(|actor| parts.contains(&actor.part)) {
+                if actor.state != State::Gone {
+                    actor.tell(Order::Finish);
+                }
+            }
+            self.until_gone(parts);
+        }
+        self.sweep_at_the_end();
+        if self.actors[0].state == State::Gone {
+            self.heir_ends_it();
+        } else {
+            self.actors[0].tell(Order::Finish);
+            self.until_gone(&[Part::Owner]);
+        }
+        let left = self.stage.ground.leftovers();
+        let temporary = crate::removal::listing(self.stage.temporary);
+        self.leftovers.extend(left);
+        self.leftovers.extend(temporary.iter().map(|path| path.display().to_string()));
+        if Spawn::adopt_with(&self.info(), self.stage.subject.registry()).is_ok() {
+            self.leftovers.push("the bus itself".into());
+        }
+    }
+
+    fn until_gone(&mut self, parts: &[Part]) {
+        let remains = |actor: &Actor| parts.contains(&actor.part) && actor.state != State::Gone;
+        while self.actors.iter().any(remains) {
+            self.look();
+            std::thread::sleep(Duration::from_millis(5)); // between two looks
+        }
+    }
+
+    fn sweep_at_the_end(&mut self) {
+        let Some(mut broom) = self.broom.take() else { return };
+        // A server may have ended its session meanwhile, which it learns now.
+        if let Err(error) = broom.reap().or_else(|_| broom.reap()) {
+            self.violations.push(format!("the last sweep failed: {error:?}"));
+        }
+        match broom.reap() {
+            Ok(found) if found.is_empty() => {}
+            found => self.violations.push(format!("the second sweep found {found:?}")),
+        }
+        let peers = broom.all_peers().unwrap_or_default();
+        self.leftovers.extend(peers.iter().map(|peer| format!("peer {}", peer.name)));
+        if let Err(error) = broom.disconnect() {
+            self.violations.push(format!("who sweeps cannot leave: {error:?}"));
+        }
+    }
+
+    /// Somebody else ends the bus whose owner was killed.
+    fn heir_ends_it(&mut self) {
+        let begun = Instant::now();
+        let ended = Spawn::adopt_with(&self.info(), self.stage.subject.registry()).and_then(|mut heir| heir.shutdown());
+        if let Err(error) = ended {
+            self.violations.push(format!("the bus of a killed owner cannot be ended: {error:?}"));
+        }
+        if begun.elapsed() > LEAVING * 2 {
+            self.hung += 1;
+            self.violations.push(format!("ending the bus of a killed owner took {:?}", begun.elapsed()));
+        }
+    }
+}
+
+/// Whether a call is about the journal or what the supervisor says, and not the library's.
+fn is_ours(call: Call, traced: &Traced) -> bool {
+    call.works_on_descriptor()
+        && traced
+            .first_argument()
+            .is_some_and(|first| first <= 2 || (DESCRIPTORS.unsigned_abs().into()..1_024).contains(&first))
+}
+
+fn log_refusal(injected: &mut BTreeMap<&'static str, usize>, _: &ipc_manager::Error) {
+    *injected.entry("refused sweep").or_default() += 1;
+}
+
+/// Kinds of faults, for counting.
+fn kind_of(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Kill(..) => "kill",
+        Fault::KillAt(..) => "kill at a call",
+        Fault::FailAt(..) => "failed call",
+        Fault::Stop(_) => "stop",
+        Fault::Storm(_) => "signal storm",
+        Fault::Leave(_) => "leave",
+        Fault::Suspend(_) => "suspend",
+        Fault::Deaf(_) => "deaf reader",
+        Fault::Descriptors(..) => "no descriptors",
+        Fault::FullDisk(_) => "full disk",
+        Fault::NoWatches(_) => "no inotify",
+        Fault::Clock(_) => "clock step",
+        Fault::Cut => "cut sessions",
+        Fault::Sweep => "sweep",
+    }
+}
