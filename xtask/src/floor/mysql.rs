@@ -19,7 +19,8 @@ const SETTINGS: [&str; 3] = [
 const PEERS: &str = "CREATE TABLE ipcm_peers (id VARCHAR(512) NOT NULL PRIMARY KEY, pid INTEGER, active DOUBLE, \
      stats LONGBLOB, suspend_expires DOUBLE, ipcm_holder TEXT) ENGINE = InnoDB \
      DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin";
-const PEER: &str = "INSERT INTO ipcm_peers (id, pid, active) VALUES (?, NULL, NULL) ON DUPLICATE KEY UPDATE id = ipcm_peers.id";
+const PEER: &str =
+    "INSERT INTO ipcm_peers (id, pid, active) VALUES (?, NULL, NULL) ON DUPLICATE KEY UPDATE id = ipcm_peers.id";
 const INSERT: &str =
     "INSERT INTO ipcm_messages (id, `to`, `from`, stamp, content, broadcast) VALUES (?, ?, ?, ?, ?, 0)";
 const LOOK: &str = "SELECT 1 FROM ipcm_messages WHERE `to` = ? LIMIT 1";
