@@ -22,7 +22,8 @@ const TABLES: &str = r#"
     CREATE INDEX ipcm_messages_from ON ipcm_messages ("from");
     ALTER TABLE ipcm_messages SET (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 5000);"#;
 const SETTINGS: &str = "SET default_transaction_isolation = 'read committed'; \
-     SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; SET jit = off";
+     SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; SET jit = off; \
+     SET ipcm.rings = 'itself'";
 const PEER: &str = "INSERT INTO ipcm_peers (id, pid, active) VALUES ($1, NULL, NULL) ON CONFLICT (id) DO NOTHING";
 const INSERT: &str = r#"INSERT INTO ipcm_messages (id, "to", "from", stamp, content, broadcast)
     VALUES (CAST(CAST($1 AS text) AS uuid), $2, $3, CAST(CAST($4 AS text) AS numeric), $5, FALSE)"#;

@@ -164,13 +164,9 @@ impl Doorbell {
         }
     }
 
-    /// Forgets the rings until now, and says whether there were any. To be done before looking.
-    pub(crate) fn clear(&self) -> bool {
-        let mut has_rung = false;
-        while self.heard.recv(&mut [0]).is_ok() {
-            has_rung = true;
-        }
-        has_rung
+    /// Forgets the rings until now. To be done before looking.
+    pub(crate) fn clear(&self) {
+        while self.heard.recv(&mut [0]).is_ok() {}
     }
 
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {

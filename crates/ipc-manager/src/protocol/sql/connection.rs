@@ -91,14 +91,16 @@ impl SqlConnection {
         &self.held.name
     }
 
-    /// Forgets the rings until now, before looking, and says whether somebody rang.
-    fn note_rings(&mut self) -> bool {
-        let is_rung = self.bell.as_ref().is_some_and(Doorbell::clear);
+    /// Forgets the rings until now, before looking.
+    fn note_rings(&mut self) {
+        if let Some(bell) = &self.bell {
+            bell.clear();
+        }
         if self.has_rung {
             self.left_over.clear();
             self.has_rung = false;
         }
-        self.listing.store.driver.take_notice() || is_rung
+        self.listing.store.driver.take_notice();
     }
 
     /// Keeps the descriptors readable while something is known to be there.
@@ -154,12 +156,11 @@ impl Connection for SqlConnection {
     }
 
     fn collect(&mut self, most: usize, bytes: usize, inbox: &mut Inbox) -> Result<()> {
-        let is_rung = self.note_rings();
+        self.note_rings();
         let wanted = most.saturating_sub(inbox.len());
-        let (mut fits, before) = (None, inbox.len() + inbox.damaged.len());
-        // Looking takes no lock, so whoever finds nothing is in nobody's way. Whoever was rung for finds something.
-        let is_sure = self.in_doubt.is_some() || (is_rung && wanted == 1);
-        if !is_sure {
+        let mut fits = None;
+        // Looking takes no lock, so whoever finds nothing is in nobody's way.
+        if self.in_doubt.is_none() {
             let look = self.look_for(wanted, bytes)?;
             if !look.has_message {
                 return Ok(());
@@ -174,8 +175,6 @@ impl Connection for SqlConnection {
             inbox,
             &mut self.in_doubt,
         )?;
-        // Who was rung for in vain may have been removed.
-        let is_left = is_left || (is_sure && inbox.len() + inbox.damaged.len() == before && self.look()?);
         self.ring_if(is_left);
         self.forget_taken();
         Ok(())
