@@ -118,7 +118,7 @@ fn wake_up(sender: &mut Client, mut reader: Client) -> Result<(f64, f64)> {
     });
     let (mut after_end, mut after_begin) = (Vec::new(), Vec::new());
     for _ in 0..SAMPLES {
-        std::thread::sleep(ASLEEP);
+        std::thread::sleep(ASLEEP); // until the reader surely does
         let begun = Instant::now();
         sender.send("sleeper", "x")?;
         let ended = Instant::now();

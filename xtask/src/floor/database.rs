@@ -43,7 +43,7 @@ impl<T: Table> Rows<T> {
                 return self.table.take();
             }
             match pause {
-                Some(pause) => std::thread::sleep(pause),
+                Some(pause) => std::thread::sleep(pause), // between two looks
                 None => std::thread::yield_now(),
             }
         }

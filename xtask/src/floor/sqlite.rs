@@ -36,7 +36,7 @@ pub(super) struct Sqlite {
 /// The pauses that a bus makes: those of the library itself are longer.
 fn wait_for_lock(count: i32) -> bool {
     let doublings = u32::try_from(count).unwrap_or(0).min(5);
-    std::thread::sleep((FIRST_PAUSE * (1 << doublings)).min(LONGEST_PAUSE));
+    std::thread::sleep((FIRST_PAUSE * (1 << doublings)).min(LONGEST_PAUSE)); // as asked to
     count < 10_000
 }
 
