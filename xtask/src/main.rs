@@ -6,6 +6,7 @@ mod bench;
 mod contract;
 mod examples;
 mod floor;
+mod fuzz;
 mod rows;
 mod stress;
 mod tidy;
@@ -25,6 +26,7 @@ const CHORES: &[Chore] = &[
     ("formats-reviewed", "note in docs/formats.md that it fits the code that reads and writes", tidy::note_formats),
     ("contract", "write docs/contract.md anew from the conformance clauses", contract::write),
     ("examples", "run every example and compare what it prints with what its first lines say", examples::run),
+    ("fuzz", "go on with each fuzz target for `--minutes M`; what fails is put into the corpus", fuzz::run),
     ("stress", "run conformance clauses many times, or with many messages; stops at the first failure", stress::run),
     ("rows", "the table of faults: what proves each row over each protocol, run now, and its counts", rows::run),
     ("torture", "injure real processes as a seed says, and account for every acknowledged message", torture::run),

@@ -69,7 +69,7 @@ impl Place {
         let random = random().map_err(|error| Error::system(OPERATION, error))?;
         let top = parent.join(format!("{PREFIX}{random}"));
         let refused = |error| Error::system(OPERATION, error).at(&top);
-        DirBuilder::new().mode(0o700).create(&top).map_err(refused)?;
+        new_dir(&top).map_err(refused)?;
         Self::fill(engine, &top, account).map_err(|error| {
             let _ = fs::remove_dir_all(&top);
             refused(error)
@@ -84,7 +84,7 @@ impl Place {
         let log = new_file(&top.join("log"))?;
         let inner = top.join(INNER);
         for dir in [&inner, &inner.join("data")] {
-            DirBuilder::new().mode(0o700).create(dir)?;
+            new_dir(dir)?;
             if let Some(account) = account {
                 chown(dir, Some(account.uid), Some(account.gid))?;
             }
@@ -148,8 +148,17 @@ impl Place {
     }
 }
 
+/// Makes a directory of mode 0700, whatever the umask.
+fn new_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).inspect_err(|_| drop(fs::remove_dir(path)))
+}
+
+/// Makes a file of mode 0600, whatever the umask.
 fn new_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).append(true).create_new(true).mode(0o600).open(path)
+    let file = OpenOptions::new().read(true).append(true).create_new(true).mode(0o600).open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    Ok(file)
 }
 
 /// Removes a directory with all in it, the record last: what is left of a removal that was cut short is a leftover yet.

@@ -19,6 +19,7 @@ crate::over_engines![
     what_a_killed_keeper_leaves_is_found_and_removed,
     the_owner_of_a_lost_keeper_removes_it_all,
     a_forked_copy_does_nothing,
+    it_starts_whatever_the_umask,
 ];
 
 pub fn add_to(suite: Suite) -> Suite {
@@ -33,8 +34,14 @@ pub fn engine_of_act() -> Engine {
     Engine::ALL.into_iter().find(|engine| engine.name() == name).unwrap()
 }
 
+/// What tells an act its umask, in octal.
+const UMASK: &str = "IPCT_UMASK";
+
 /// Owns a server until its input ends.
 fn own() -> ExitCode {
+    if let Ok(mask) = env::var(UMASK) {
+        rustix::process::umask(rustix::fs::Mode::from_bits_truncate(u32::from_str_radix(&mask, 8).unwrap()));
+    }
     let server = PrivateServer::start(engine_of_act(), &Options::new()).unwrap();
     println!("{}", server.dir().parent().unwrap().display());
     let _ = std::io::stdin().read(&mut [0]);
@@ -82,14 +89,14 @@ struct Owner(Child);
 
 impl Owner {
     fn start(engine: Engine, sandbox: &Sandbox) -> Self {
-        Self::play("owner", engine, sandbox)
+        Self::play("owner", engine, sandbox, &[])
     }
 
-    fn play(act: &str, engine: Engine, sandbox: &Sandbox) -> Self {
+    fn play(act: &str, engine: Engine, sandbox: &Sandbox, more: &[(&str, &str)]) -> Self {
         // The account of a server that root starts must be able to pass.
         fs::set_permissions(sandbox.dir(), fs::Permissions::from_mode(0o711)).unwrap();
         let mut command = Suite::command(act);
-        command.env("TMPDIR", sandbox.dir()).env(ENGINE, engine.name());
+        command.env("TMPDIR", sandbox.dir()).env(ENGINE, engine.name()).envs(more.iter().copied());
         Self(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap())
     }
 
@@ -194,7 +201,7 @@ fn what_a_killed_keeper_leaves_is_found_and_removed(engine: Engine, sandbox: &Sa
 }
 
 fn a_forked_copy_does_nothing(engine: Engine, sandbox: &Sandbox) {
-    let mut actor = Owner::play("forks", engine, sandbox);
+    let mut actor = Owner::play("forks", engine, sandbox, &[]);
     let status = eventually_some("the owner to end", || actor.0.try_wait().unwrap());
     assert!(status.success(), "{status}");
     assert_nothing_is_left(sandbox);
@@ -204,6 +211,22 @@ fn the_owner_of_a_lost_keeper_removes_it_all(engine: Engine, sandbox: &Sandbox) 
     let mut owner = Owner::start(engine, sandbox);
     let dir = owner.server_dir();
     kill_process(keeper(&dir), Signal::KILL).unwrap();
+    drop(owner.0.stdin.take());
+    let status = eventually_some("the owner to end", || owner.0.try_wait().unwrap());
+    assert!(status.success(), "{status}");
+    assert_nothing_is_left(sandbox);
+}
+
+fn it_starts_whatever_the_umask(engine: Engine, sandbox: &Sandbox) {
+    let mut owner = Owner::play("owner", engine, sandbox, &[(UMASK, "777")]);
+    let dir = owner.server_dir();
+    assert!(dir.starts_with(sandbox.dir()), "there is no server");
+    // The account of a server that root starts may pass through the outermost.
+    let top = if rustix::process::geteuid().is_root() { 0o710 } else { 0o700 };
+    for (name, expected) in [("", top), ("s", 0o700), ("s/data", 0o700), ("owner", 0o600), ("log", 0o600)] {
+        let mode = fs::metadata(dir.join(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, expected, "{name:?}");
+    }
     drop(owner.0.stdin.take());
     let status = eventually_some("the owner to end", || owner.0.try_wait().unwrap());
     assert!(status.success(), "{status}");

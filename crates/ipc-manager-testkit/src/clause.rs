@@ -63,6 +63,10 @@ pub enum Need {
     Queues,
     /// Nothing ever waits in the outbox of its sender.
     NeverQueues,
+    /// A message can stay in the store until its reader acknowledges it.
+    Acknowledges,
+    /// What was read has left the store.
+    NeverAcknowledges,
     /// Peers hold connections to each other, and need not let others open them.
     Connections,
     /// Peers hold no connections to each other.
@@ -103,6 +107,8 @@ impl Need {
             }
             Self::Queues => (capabilities.queues, "does not apply: nothing is held back"),
             Self::NeverQueues => (!capabilities.queues, "does not apply: messages without room are held back"),
+            Self::Acknowledges => (capabilities.acknowledges, "not promised: what is read leaves the store"),
+            Self::NeverAcknowledges => (!capabilities.acknowledges, "does not apply: messages can be acknowledged"),
             Self::Connections => (capabilities.connections, "does not apply: peers hold no connections"),
             Self::NoConnections => (!capabilities.connections, "does not apply: peers hold connections"),
             Self::BoundedPayload => {

@@ -29,6 +29,7 @@ mod context;
 mod contract;
 mod engine;
 mod eventually;
+pub mod fuzz;
 mod line;
 mod puppet;
 mod removal;

@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
 
 use ipc_manager::{Client, ConnectionString, Message, Registry, Result, Spawn, Stored, Suspend};
 use serde_json::{Value, json};
@@ -37,8 +38,8 @@ pub(crate) struct Stepper {
 /// How an injured operation ended.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum End {
-    /// The operation has fewer calls than that.
-    NoSuchCall,
+    /// The operation has only so many calls.
+    Complete(usize),
     /// The process was killed at this call.
     Killed(Call),
     /// The call failed so; what the process says of it all.
@@ -69,12 +70,12 @@ impl Stepper {
         let mut traced = self.traced.take().expect("it is traced until here");
         traced.has_begun().expect("it begins");
         let mut call = Call::OTHER;
-        for _ in 0..at {
-            match traced.next() {
+        for calls in 0..at {
+            match traced.step() {
                 Step::Call(next) => call = next,
                 Step::Over => {
                     let _ = self.released(traced);
-                    return End::NoSuchCall;
+                    return End::Complete(calls);
                 }
                 other => panic!("an operation did not come to its end: {other:?}"),
             }
@@ -85,7 +86,7 @@ impl Stepper {
             watchdog::puppet_reaped(pid);
             return End::Killed(call);
         };
-        let errors = call.errors();
+        let errors = traced.errors(call);
         if errors.is_empty() || call.works_on_descriptor() && traced.first_argument().is_some_and(|first| first <= 2) {
             let pid = traced.pid();
             drop(traced);
@@ -121,9 +122,48 @@ impl Stepper {
     }
 }
 
-/// Which calls are injured: each one, or each of so many where the store is on a server.
-pub(crate) fn stride(subject: &Subject) -> usize {
-    if std::env::var_os(ALL).is_none() && subject.server().is_some() { 5 } else { 1 }
+/// Which calls are injured, counted from one: all of them, in an order that leaves no part of an operation for last, as
+/// far as the time goes.
+pub(crate) struct Points {
+    calls: Vec<usize>,
+    begun: Instant,
+    /// How many were handed out.
+    pub(crate) done: usize,
+}
+
+/// How long the calls of one operation may take, unless all of them are asked for.
+const BUDGET: Duration = Duration::from_secs(3);
+
+impl Points {
+    /// Those of an operation of so many calls.
+    pub(crate) fn of(count: usize) -> Self {
+        // A step that has no divisor in common with the count comes to each of them once.
+        let step = (count * 5 / 8..).find(|step| *step > 0 && gcd(*step, count) == 1).unwrap_or(1);
+        let calls = (0..count).map(|number| (number * step) % count + 1).collect();
+        Self { calls, begun: Instant::now(), done: 0 }
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.calls.len()
+    }
+}
+
+impl Iterator for Points {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        if self.begun.elapsed() > BUDGET && std::env::var_os(ALL).is_none() {
+            return None;
+        }
+        let call = self.calls.get(self.done).copied();
+        self.done += usize::from(call.is_some());
+        call
+    }
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// How many errors are tried at each call.
@@ -292,7 +332,7 @@ fn contents(messages: &[Message]) -> Vec<Value> {
 fn drained(client: &mut Client, count: usize) -> Vec<Value> {
     let mut got = Vec::new();
     while got.len() < count {
-        match client.recv_timeout(std::time::Duration::from_secs(5)) {
+        match client.recv_timeout(Duration::from_secs(5)) {
             Ok(message) => got.push(message.content().clone()),
             Err(error) => {
                 got.push(format!("{error:?}").into());

@@ -42,7 +42,9 @@ impl Watched {
         let mut kept = kept();
         kept.next += 1;
         let id = kept.next;
-        kept.running.insert(id, (test.to_owned(), Instant::now() + PER_TEST));
+        // A search goes on for as long as it was told to.
+        let patience = PER_TEST + Duration::from_secs(crate::fuzz::seconds().unwrap_or(0));
+        kept.running.insert(id, (test.to_owned(), Instant::now() + patience));
         Self(id)
     }
 }
@@ -59,7 +61,7 @@ fn watch() {
         let kept = kept();
         let now = Instant::now();
         if let Some((test, _)) = kept.running.values().find(|(_, deadline)| *deadline < now) {
-            eprintln!("\nwatchdog: {test} still runs after {} s; the run ends here", PER_TEST.as_secs());
+            eprintln!("\nwatchdog: {test} still runs past its time; the run ends here");
             for pid in &kept.puppets {
                 kill(*pid, rustix::process::Signal::KILL);
             }

@@ -5,9 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ipc_manager::{
-    Capabilities, Cleaning, Connection, Connections, CreateOptions, Credentials, Directory, Envelope, Hold, Inbox,
-    Leave, Message, NotViable, OpenOptions, Opened, Protocol, ProtocolName, Receipt, Registry, Result, Route,
-    Serializer, Stats, Wake, Wanted,
+    Capabilities, Cleaning, Connection, Connections, CreateOptions, Credentials, Dead, Deliveries, Directory, Envelope,
+    Held, Hold, Inbox, Leave, Message, NotViable, OpenOptions, Opened, PeerName, Protocol, ProtocolName, Receipt,
+    Registry, Result, Route, Serializer, Stats, Wake, Wanted,
 };
 use ipc_manager_testkit::{Context, Sandbox, Subject, Test, clauses};
 
@@ -28,12 +28,14 @@ enum Fault {
     ForgetsCounters,
     /// The name can still be sent to while its holder leaves, and what is sent then is lost.
     StaysListed,
+    /// What is to be acknowledged leaves the store when it is handed out.
+    TakesAtOnce,
 }
 
 /// Each fault, a registry with the protocol that has it, and a clause that must fail over it.
 type Case = (Fault, fn() -> Registry, &'static str);
 
-const CASES: [Case; 7] = [
+const CASES: [Case; 8] = [
     (Fault::Loses, || with(Fault::Loses), "order.in_batches"),
     (Fault::Doubles, || with(Fault::Doubles), "order.per_sender"),
     (Fault::Reverses, || with(Fault::Reverses), "order.in_batches"),
@@ -41,6 +43,7 @@ const CASES: [Case; 7] = [
     (Fault::ForgetsWhatWasPutBack, || with(Fault::ForgetsWhatWasPutBack), "requeue.leaves_freely"),
     (Fault::ForgetsCounters, || with(Fault::ForgetsCounters), "stats.outlive_their_peer"),
     (Fault::StaysListed, || with(Fault::StaysListed), "leave.unreachable_at_once"),
+    (Fault::TakesAtOnce, || with(Fault::TakesAtOnce), "delivery.put_back_in_order"),
 ];
 
 pub fn tests() -> Vec<Test> {
@@ -174,6 +177,10 @@ impl Connection for FaultyConnection {
         self.sound.connections()
     }
 
+    fn deliveries(&mut self) -> Option<&mut dyn Deliveries> {
+        if self.fault == Fault::TakesAtOnce { Some(self) } else { self.sound.deliveries() }
+    }
+
     fn unlist(&mut self) -> Result<()> {
         if self.fault == Fault::StaysListed { Ok(()) } else { self.sound.unlist() }
     }
@@ -189,5 +196,35 @@ impl Connection for FaultyConnection {
             Fault::StaysListed => Ok(()),
             _ => self.sound.close(leave, stats),
         }
+    }
+}
+
+impl FaultyConnection {
+    fn sound_deliveries(&mut self) -> &mut dyn Deliveries {
+        self.sound.deliveries().expect("the sound one has them")
+    }
+}
+
+impl Deliveries for FaultyConnection {
+    fn hold(&mut self, inbox: &mut Inbox) -> Result<Option<Held>> {
+        let held = self.sound_deliveries().hold(inbox)?;
+        held.iter().try_for_each(|held| self.sound_deliveries().acknowledge(held.mark))?;
+        Ok(held)
+    }
+
+    fn acknowledge(&mut self, mark: u64) -> Result<()> {
+        self.sound_deliveries().acknowledge(mark)
+    }
+
+    fn release(&mut self, mark: u64) -> Result<()> {
+        self.sound_deliveries().release(mark)
+    }
+
+    fn dead(&mut self, of: &PeerName) -> Result<Vec<Dead>> {
+        self.sound_deliveries().dead(of)
+    }
+
+    fn revive(&mut self, of: &PeerName, id: Option<&str>) -> Result<usize> {
+        self.sound_deliveries().revive(of, id)
     }
 }

@@ -24,10 +24,10 @@ use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
 use ipc_manager::{
-    Capabilities, Cleaning, Client, Connection, Connections, CreateOptions, Credentials, Damaged, Directory,
-    Durability, Envelope, Error, ErrorKind, Hold, Inbox, Leave, Limits, Message, Mode, NotViable, OpenOptions, Opened,
-    PeerName, Protocol, ProtocolName, Receipt, Registry, Result, Route, Serializer, Spawn, Stats, Stored,
-    WaitMechanism, Wake, Wanted,
+    Capabilities, Cleaning, Client, Connection, Connections, CreateOptions, Credentials, Damaged, Deliveries,
+    Directory, Durability, Envelope, Error, ErrorKind, Hold, Inbox, Leave, Limits, Message, Mode, NotViable,
+    OpenOptions, Opened, PeerName, Protocol, ProtocolName, Receipt, Registry, Result, Route, Serializer, Spawn, Stats,
+    Stored, WaitMechanism, Wake, Wanted,
 };
 use serde_json::json;
 use store::{Entry, Letter, Listing, Store};
@@ -50,6 +50,7 @@ impl Protocol for Mailbox {
             largest_payload: None,
             most_unread: None,
             queues: false,
+            acknowledges: false,
             connections: false,
             durability: Durability::Kernel,
             credentials: false,
@@ -271,6 +272,10 @@ impl Connection for MailboxConnection {
     }
 
     fn connections(&mut self) -> Option<&mut dyn Connections> {
+        None
+    }
+
+    fn deliveries(&mut self) -> Option<&mut dyn Deliveries> {
         None
     }
 

@@ -31,6 +31,8 @@
 //! - Order is first in, first out for each sender and recipient. Across senders a batch is sorted by time.
 //! - Whoever is killed loses nothing but what it had in hand: one message with [`recv`](Client::recv), the batch with
 //!   [`get_messages`](Client::get_messages).
+//! - Where even that is too much, [`receive`](Client::receive) leaves a message in the store until it is
+//!   [acknowledged](Delivery::acknowledge).
 //! - Nothing runs behind your back: no thread, no runtime, no broker. Waiting is poll(2) on
 //!   [descriptors](Client::wake) that you can have, too.
 //!
@@ -62,16 +64,16 @@ mod system;
 pub use bus::{Audit, Cleaved, Gc, GcReport, Observer, Signal, Spawn, SpawnBuilder, spawn};
 #[cfg(any(feature = "sqlite", feature = "postgresql", feature = "mysql"))]
 pub use client::Posted;
-pub use client::{Client, ClientBuilder, Suspend, Typed, Wait, WaitFor, connect, local_clients, reconnect};
+pub use client::{Client, ClientBuilder, Delivery, Suspend, Typed, Wait, WaitFor, connect, local_clients, reconnect};
 pub use connection_string::{ConnectionString, ProtocolName};
 pub use error::{Error, ErrorKind, Place, Result, Stored};
 pub use limits::Limits;
 pub use message::{Content, Message, MessageBuilder, MessageId, Origin, Stamp};
 pub use name::PeerName;
 pub use protocol::{
-    Capabilities, Cleaning, Connection, ConnectionRecord, Connections, CreateOptions, Credentials, Damaged, Directory,
-    Durability, Envelope, Fate, Hold, Inbox, Leave, Leftover, LeftoverKind, Mode, NotViable, OpenOptions, Opened,
-    PeerRecord, PeerState, Protocol, Receipt, Registry, WaitMechanism, Wake, Wanted,
+    Capabilities, Cleaning, Connection, ConnectionRecord, Connections, CreateOptions, Credentials, Damaged, Dead,
+    Deliveries, Directory, Durability, Envelope, Fate, Held, Hold, Inbox, Leave, Leftover, LeftoverKind, Mode,
+    NotViable, OpenOptions, Opened, PeerRecord, PeerState, Protocol, Receipt, Registry, WaitMechanism, Wake, Wanted,
 };
 #[cfg(any(feature = "sqlite", feature = "postgresql", feature = "mysql"))]
 pub use protocol::{Database, SqlValue, Transaction};
@@ -82,3 +84,6 @@ pub use service::{
     Remote, Reply, Request, RequestId, Response, Service, ServiceBuilder, ServiceResult, Ticket, When,
 };
 pub use stats::Stats;
+
+#[cfg(test)]
+mod fuzz;

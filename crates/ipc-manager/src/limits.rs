@@ -32,6 +32,9 @@ pub struct Limits {
     /// would block. `None` for no limit. Each sender counts for itself and not at every send, so several at once may
     /// pass it by [some](Self::UNCOUNTED) each.
     pub unread_messages: Option<usize>,
+    /// Most times that a message is handed out by [`Client::receive`](crate::Client::receive) without being acknowledged;
+    /// then it is set aside as [dead](crate::Dead).
+    pub delivery_attempts: u32,
 }
 
 impl Limits {
@@ -46,6 +49,7 @@ impl Limits {
         outbox_messages: 10_000,
         outbox_bytes: 64 << 20,
         unread_messages: None,
+        delivery_attempts: 5,
     };
 
     /// How many messages a sender stores at most before it counts again how many are unread.

@@ -25,6 +25,7 @@ pub fn add_to(suite: Suite) -> Suite {
         .act("forks", forks)
         .act("starts programs", starts_programs)
         .act("cleaves", cleaves)
+        .act("cleaves a private server", cleaves_a_private_server)
         .act("guards", guards)
         .act("no umask", no_umask)
 }
@@ -193,6 +194,26 @@ fn own_07_a_bus_can_be_handed_to_a_background_process(sandbox: &Sandbox) {
     a.disconnect().unwrap();
     let route = std::path::Path::new(info.route().as_str());
     eventually("the new owner to end the bus", || !route.exists());
+}
+
+pub fn a_private_server_is_not_handed_on(sandbox: &Sandbox) {
+    Actor::start("cleaves a private server", sandbox).assert_success();
+}
+
+fn cleaves_a_private_server() -> ExitCode {
+    let mut bus = Spawn::builder().protocol("PostgreSQL").spawn().unwrap();
+    // SAFETY: this process has one thread, and nothing is buffered.
+    let refused = unsafe { bus.cleave() }.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unsupported, "{refused:?}");
+    assert!(refused.to_string().contains("a private server cannot be handed to another process"), "{refused}");
+    // It stays where it was, and works.
+    assert_eq!(bus.pid(), std::process::id());
+    let (mut a, mut b) = (bus.connect("a").unwrap(), bus.connect("b").unwrap());
+    a.send("b", "x").unwrap();
+    assert_eq!(b.recv_timeout(PATIENCE).unwrap().content(), "x");
+    drop((a, b));
+    assert!(bus.shutdown().unwrap().is_balanced());
+    ExitCode::SUCCESS
 }
 
 fn cleaves() -> ExitCode {

@@ -18,10 +18,19 @@ pub fn tests() -> Vec<Test> {
             .only_if(postgresql),
         Test::new("databases::urls_lead_to_the_same_bus", urls_lead_to_the_same_bus).only_if(postgresql),
         Test::new("databases::a_foreign_writer_wakes_a_reader", a_foreign_writer_wakes_a_reader).only_if(postgresql),
+        Test::new("databases::in_hand_over_a_crash_of_postgresql", |_| {
+            in_hand_over_a_crash(Engine::PostgreSQL, "PostgreSQL");
+        })
+        .only_if(postgresql),
+        Test::new("databases::in_hand_over_a_crash_of_mariadb", |_| in_hand_over_a_crash(Engine::MariaDb, "MariaDB"))
+            .only_if(mariadb),
+        Test::new("databases::in_hand_over_a_crash_of_mysql", |_| in_hand_over_a_crash(Engine::MySql, "MySQL"))
+            .only_if(mysql),
         Test::new("databases::private_postgresql_goes_with_its_bus", |_| private("PostgreSQL")).only_if(postgresql),
         Test::new("databases::private_mariadb_goes_with_its_bus", |_| private("MariaDB")).only_if(mariadb),
         Test::new("databases::private_mysql_goes_with_its_bus", |_| private("MySQL")).only_if(mysql),
-        Test::new("databases::a_private_server_cannot_be_kept", |_| a_private_server_cannot_be_kept())
+        Test::new("databases::a_private_server_cannot_be_kept", |_| a_private_server_cannot_be_kept()),
+        Test::new("databases::a_private_server_is_not_handed_on", crate::acts::a_private_server_is_not_handed_on)
             .only_if(postgresql),
         Test::new("databases::a16_content_that_a_foreign_table_would_cut_is_refused", a16_is_refused).only_if(mariadb),
         Test::new("databases::in_one_transaction_sqlite", in_one_transaction),
@@ -126,6 +135,35 @@ fn a_foreign_writer_wakes_a_reader(_: &Sandbox) {
     });
 }
 
+/// What is in hand when a server crashes can be acknowledged once it is back, or comes again.
+fn in_hand_over_a_crash(engine: Engine, protocol: &str) {
+    let mut server = PrivateServer::start(engine, &Options::new()).unwrap();
+    let registry = Registry::standard().with_credentials(Credentials::none().with_user(&server.user()));
+    let bus = Spawn::builder().protocol(protocol).registry(registry).route(&server.dbi_dsn()).guard(false);
+    let bus = bus.spawn().unwrap();
+    let (mut a, mut b) = (bus.connect("a").unwrap(), bus.connect("b").unwrap());
+    for number in 0..4 {
+        a.send("b", &number).unwrap();
+    }
+    let (first, second) = (b.receive_timeout(PATIENCE).unwrap(), b.receive_timeout(PATIENCE).unwrap());
+    first.acknowledge(&mut b).unwrap();
+    server.kill().unwrap();
+    server.start_again().unwrap();
+    let is_done = second.acknowledge(&mut b).inspect_err(|error| assert!(error.is_retryable(), "{error:?}")).is_ok();
+    let mut got = Vec::new();
+    while got.last() != Some(&3) {
+        let delivery = b.receive_timeout(PATIENCE).unwrap();
+        let content = delivery.message().content().as_u64().unwrap();
+        assert_eq!(delivery.attempts(), if content == 1 { 2 } else { 1 });
+        delivery.acknowledge(&mut b).unwrap();
+        got.push(content);
+    }
+    assert!(if is_done { got == [2, 3] } else { got == [1, 2, 3] || got == [2, 3] }, "{is_done} {got:?}");
+    assert!(b.try_receive().unwrap().is_none());
+    b.disconnect().unwrap();
+    a.disconnect().unwrap();
+}
+
 fn private(protocol: &str) {
     let mut bus = Spawn::builder().protocol(protocol).spawn().unwrap();
     let route = bus.route().as_str().to_owned();
@@ -147,9 +185,17 @@ fn private(protocol: &str) {
     eventually("the server is gone with all that it had", || !at.exists());
 }
 
+/// Found out before one is started.
 fn a_private_server_cannot_be_kept() {
-    let refused = Spawn::builder().protocol("PostgreSQL").guard(false).spawn().unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::Unsupported, "{refused:?}");
+    for (protocol, engine) in
+        [("PostgreSQL", Engine::PostgreSQL), ("MariaDB", Engine::MariaDb), ("MySQL", Engine::MySql)]
+    {
+        let refused = Spawn::builder().protocol(protocol).guard(false).spawn().unwrap_err();
+        let expected = if can_start(engine).is_ok() { ErrorKind::Unsupported } else { ErrorKind::NotViable };
+        assert_eq!(refused.kind(), expected, "{refused:?}");
+        let says = expected == ErrorKind::NotViable || refused.to_string().contains("give a route");
+        assert!(says, "{refused}");
+    }
 }
 
 fn a16_is_refused(_: &Sandbox) {
@@ -198,7 +244,13 @@ fn in_one_transaction(sandbox: &Sandbox) {
     assert_eq!(a.stats().sent["b"], 1);
     let orders: i64 = own.query_row("SELECT SUM(number) FROM orders", [], |row| row.get(0)).unwrap();
     assert_eq!(orders, 2);
-    drop((a, b));
+    let limits = ipc_manager::Limits { unread_messages: Some(1), ..ipc_manager::Limits::DEFAULT };
+    let mut c = Client::builder("c", bus.info()).limits(limits).connect().unwrap();
+    let mut transaction = own.transaction().unwrap();
+    drop(c.send_in(&mut transaction, "b", &3).unwrap());
+    assert_eq!(c.send_in(&mut transaction, "b", &4).unwrap_err().kind(), ErrorKind::WouldBlock);
+    transaction.rollback().unwrap();
+    drop((a, b, c));
     bus.unspawn().unwrap();
     own.query_row("SELECT COUNT(*) FROM orders", [], |_| Ok(())).expect("the application's own table stays");
 }

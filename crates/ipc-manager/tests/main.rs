@@ -8,10 +8,12 @@ mod acts;
 mod connection_unix;
 mod databases;
 mod defects;
+mod delivery;
 mod faults;
 mod file_bus;
 mod file_stores;
 mod foreign;
+mod fuzz;
 mod mended;
 mod message_files;
 mod pipes;
@@ -73,6 +75,8 @@ fn main() -> ExitCode {
         .tests(message_files::tests())
         .tests(connection_unix::tests())
         .tests(foreign::tests())
+        .tests(delivery::tests())
+        .tests(fuzz::tests())
         .tests(warnings::tests())
         .tests(acts::tests())
         .tests(upkeep::tests())
@@ -84,7 +88,8 @@ fn main() -> ExitCode {
 
 /// A file beside this one that no `mod` line names would never run.
 fn no_file_of_tests_was_forgotten(_: &Sandbox) {
-    for dir in ["", "connection_unix", "defects", "faults", "mended", "pipes", "sockets", "services", "upkeep"] {
+    for dir in ["", "connection_unix", "defects", "faults", "fuzz", "mended", "pipes", "sockets", "services", "upkeep"]
+    {
         let parent = if dir.is_empty() { "main.rs".into() } else { format!("{dir}/mod.rs") };
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
         let parent = std::fs::read_to_string(tests.join(parent)).unwrap();

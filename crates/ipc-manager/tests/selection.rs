@@ -40,6 +40,7 @@ impl Protocol for Pigeon {
             largest_payload: Some(80),
             most_unread: Some(1),
             queues: false,
+            acknowledges: false,
             connections: false,
             durability: Durability::Process,
             credentials: false,

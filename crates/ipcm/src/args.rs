@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, ColorChoice, Parser, Subcommand};
 
 use crate::bench_args::BenchArgs;
+use crate::recv_args::{DeadCommand, RecvArgs};
 use crate::service_args::{DescribeArgs, ExecArgs, PingArgs, ReadyArgs, RequestArgs, ServeArgs, WaitArgs};
 use crate::upkeep_args::{CompletionsArgs, GcArgs, ManArgs};
 
@@ -69,6 +70,9 @@ pub(crate) enum Command {
     Broadcast(BroadcastArgs),
     /// Receive messages and print them, one JSON object a line
     Recv(RecvArgs),
+    /// Look at messages that were set aside since nobody acknowledged them, or have them received again
+    #[command(subcommand)]
+    Dead(DeadCommand),
     /// Ask a service and print what it answers
     Request(RequestArgs),
     /// Be a service: answer each request with what a command makes of it
@@ -271,38 +275,6 @@ pub(crate) struct BroadcastArgs {
     pub(crate) name: NameArgs,
 }
 
-/// `ipcm recv`
-#[derive(Debug, Args)]
-#[command(before_help = "Examples:\n  ipcm recv --name b\n  ipcm recv --name b --follow --content\n  \
-                         ipcm recv --name b --drain --timeout 2s")]
-pub(crate) struct RecvArgs {
-    /// End after so many messages [default: 1, without --follow and --drain]
-    #[arg(short = 'n', long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) count: Option<u64>,
-    /// Print whatever comes, until a terminate message
-    #[arg(long, conflicts_with = "drain")]
-    pub(crate) follow: bool,
-    /// Print all that is there, then end
-    #[arg(long)]
-    pub(crate) drain: bool,
-    /// How long to wait; with --drain for the first message [default: for ever; with --drain not at all]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub(crate) timeout: Option<Duration>,
-    /// Print only the content
-    #[arg(long)]
-    pub(crate) content: bool,
-    /// Print only the content, a string as its bytes and nothing after it
-    #[arg(long)]
-    pub(crate) raw: bool,
-    /// End each message with a NUL rather than a newline
-    #[arg(long)]
-    pub(crate) null: bool,
-    #[command(flatten)]
-    pub(crate) bus: BusArgs,
-    #[command(flatten)]
-    pub(crate) name: NameArgs,
-}
-
 /// `ipcm suspend`
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:\n  ipcm suspend b\n  ipcm suspend b --for 1h")]
@@ -345,8 +317,9 @@ and shuts down every guarded bus.
   {\"op\":\"shutdown\"}
 
 Operations: version, spawn, connect, reconnect, send, try_send, broadcast, recv, requeue, ready, pending, peers, peer,
-reap, stats, write_stats, read_stats, all_stats, drain_pending, pending_sends, set_blocking, suspend, disconnect,
-terminate, wait, audit, shutdown, unspawn, request, fds. `recv` without a timeout does not wait.";
+receive, acknowledge, put_back, extend, dead, revive, reap, stats, write_stats, read_stats, all_stats, drain_pending,
+pending_sends, set_blocking, suspend, disconnect, terminate, wait, audit, shutdown, unspawn, request, fds. `recv` and
+`receive` without a timeout do not wait.";
 
 /// Parses a duration: a number with `ms`, `s`, `m` or `h` behind it, or alone for seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {

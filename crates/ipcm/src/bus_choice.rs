@@ -28,6 +28,13 @@ pub(crate) struct NameChoice {
     pub(crate) chosen: bool,
 }
 
+impl NameChoice {
+    /// A name that nobody chose.
+    pub(crate) fn of_this_process() -> Self {
+        Self { name: format!("ipcm-{}", std::process::id()), chosen: false }
+    }
+}
+
 /// Finds the bus: on the command line, in a file, or in the environment.
 pub(crate) fn bus(args: &BusArgs, registry: &Registry) -> Outcome<ConnectionString> {
     let text = if let Some(bus) = &args.bus {
@@ -53,7 +60,7 @@ pub(crate) fn is_chosen(args: &BusArgs) -> bool {
 pub(crate) fn name(args: &NameArgs) -> Outcome<NameChoice> {
     Ok(match args.name.clone().map_or_else(|| variable(NAME_VARIABLE), |name| Ok(Some(name)))? {
         Some(name) => NameChoice { name, chosen: true },
-        None => NameChoice { name: format!("ipcm-{}", std::process::id()), chosen: false },
+        None => NameChoice::of_this_process(),
     })
 }
 

@@ -17,6 +17,7 @@ pub mod exit_code;
 mod failure;
 mod message_document;
 mod output;
+mod recv_args;
 mod service_args;
 mod signals;
 mod upkeep_args;

@@ -35,7 +35,7 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) bus: BusArgs,
     /// The command and its arguments, run for each request: the request on standard input, the response on standard
-    /// output; another status than 0 is an error response. It finds IPCM_BUS, IPCM_MSG_ID and IPCM_MSG_FROM
+    /// output; another status than 0 is an error response. It finds IPCM_BUS, IPCM_MSG_ID, IPCM_MSG_FROM and, where the protocol keeps messages, IPCM_MSG_ATTEMPTS
     #[arg(last = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,
 }

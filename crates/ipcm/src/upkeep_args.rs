@@ -25,8 +25,8 @@ pub(crate) struct GcArgs {
 
 const AFTER: &str = "\
 Removed are guarded buses whose owner was killed, once no peer is alive on them, and private servers whose owner and keeper
-were killed. If a bus is given, by --bus, --bus-file or IPCM_BUS, also what dead peers left on it: their names, and the
-messages that they had not read. Nothing alive, of another user, or unknown is touched; what must stay is listed with the
+were killed. If a bus is given, by --bus, --bus-file or IPCM_BUS, also that one, wherever it is; and if it is alive, what dead
+peers left on it: their names, and the messages that they had not read. Nothing alive, of another user, or unknown is touched; what must stay is listed with the
 reason, and the exit status is then 1.";
 
 /// `ipcm completions`

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ipc_manager::{ErrorKind, Stored};
+use ipc_manager::{Client, ErrorKind, Limits, Stored};
 use serde_json::{Value, json};
 
 use crate::context::contents;
@@ -37,6 +37,14 @@ pub(super) const CLAUSES: &[Clause] = &[
         source: &["OUT-03"],
         needs: &[Need::BoundedMailbox],
         run: only_one,
+    },
+    Clause {
+        id: "full.high_water_mark",
+        text: "A sender with a high-water mark is refused as `would_block` at it, goes on when there is room, and its mark \
+               is nobody else's.",
+        source: &["OUT-01"],
+        needs: &[Need::UnboundedMailbox],
+        run: high_water_mark,
     },
     Clause {
         id: "full.both_ways",
@@ -129,6 +137,36 @@ fn only_one(context: &Context<'_>) {
     assert_eq!(done, [false, true], "{results:?}");
     assert_eq!(c.recv_timeout(PATIENCE).unwrap().content(), "to all");
     drop(b);
+}
+
+fn high_water_mark(context: &Context<'_>) {
+    const MOST: usize = 40;
+    let bus = context.bus();
+    let limits = Limits { unread_messages: Some(MOST), ..Limits::DEFAULT };
+    let (mut b, mut free) = (bus.client("b"), bus.client("free"));
+    let mut a = Client::builder("a", bus.info()).limits(limits).connect().unwrap();
+    let batch: Vec<_> = (0..MOST - 1).map(|number| a.message("b", &number).unwrap()).collect();
+    assert_eq!(a.send_all(batch).unwrap().len(), MOST - 1);
+    a.try_send("b", &(MOST - 1)).unwrap();
+    let error = a.try_send("b", "too many").unwrap_err();
+    assert_eq!((error.kind(), error.stored()), (ErrorKind::WouldBlock, Some(Stored::No)), "{error:?}");
+    assert_eq!(error.into_message().unwrap().content(), "too many");
+    let error = a.send_timeout("b", "too many", Duration::from_millis(20)).unwrap_err();
+    assert_eq!((error.kind(), error.stored()), (ErrorKind::Timeout, Some(Stored::No)), "{error:?}");
+    a.send("free", "another mailbox").unwrap();
+    assert_eq!(b.get_at_most(2).unwrap().len(), 2);
+    // Of more than there is room for, as many as there is, in order.
+    let batch: Vec<_> = (MOST..MOST + 3).map(|number| a.message("b", &number).unwrap()).collect();
+    a.set_blocking(false);
+    let error = a.send_all(batch).unwrap_err();
+    a.set_blocking(true);
+    assert_eq!((error.kind(), error.messages().len()), (ErrorKind::WouldBlock, 1), "{error:?}");
+    free.send("b", "the mark is its own").unwrap();
+    let got = drain(&mut b);
+    assert_eq!(got[..MOST], (2..MOST + 2).map(Value::from).collect::<Vec<_>>());
+    assert_eq!(got[MOST..], ["the mark is its own"]);
+    a.send_timeout("b", "there is room", PATIENCE).unwrap();
+    assert_eq!(b.recv_timeout(PATIENCE).unwrap().content(), "there is room");
 }
 
 fn both_ways(context: &Context<'_>) {

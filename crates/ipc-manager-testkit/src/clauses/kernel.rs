@@ -2,12 +2,15 @@
 //! Mailboxes that are in the kernel: they go with the process that reads them, and senders must learn of it.
 
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ipc_manager::{Client, ErrorKind, Receipt, Stored};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
 
+use crate::context::Bus;
 use crate::{Clause, Context, Failure, Need, PATIENCE, Puppet};
 
 /// What every clause of this theme needs.
@@ -44,7 +47,8 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         id: "kernel.orderly_leave",
-        text: "A peer that leaves while others send hands over every message that was acknowledged to them.",
+        text: "A peer that leaves while others send hands over every message that was acknowledged to them, also while \
+               its program starts others.",
         source: &["T05", "C23"],
         needs: KERNEL,
         run: orderly_leave,
@@ -221,6 +225,22 @@ fn send_until_gone(sender: &mut Puppet, to: &str) -> BTreeSet<String> {
 fn orderly_leave(context: &Context<'_>) {
     let bus = context.bus();
     let mut senders = [bus.puppet("a"), bus.puppet("b")];
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // A child has copies of all descriptors until it becomes another program.
+        let starting = scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                std::process::Command::new("true").status().unwrap();
+            }
+        });
+        let left = std::panic::catch_unwind(AssertUnwindSafe(|| leave_while_others_send(&bus, &mut senders)));
+        is_over.store(true, Ordering::Relaxed);
+        starting.join().unwrap();
+        left.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+}
+
+fn leave_while_others_send(bus: &Bus<'_>, senders: &mut [Puppet; 2]) {
     for _ in 0..5 {
         let mut reader = bus.client("reader");
         let (acknowledged, arrived) = std::thread::scope(|scope| {

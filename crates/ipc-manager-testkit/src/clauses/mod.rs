@@ -4,6 +4,9 @@
 mod bus;
 mod connections;
 mod crash;
+mod delivery;
+mod delivery_after_death;
+mod delivery_leaving;
 mod full;
 mod kernel;
 mod leave;
@@ -46,6 +49,9 @@ pub fn all() -> Vec<&'static Clause> {
         full::CLAUSES,
         outbox::CLAUSES,
         requeue::CLAUSES,
+        delivery::CLAUSES,
+        delivery_leaving::CLAUSES,
+        delivery_after_death::CLAUSES,
         stats::CLAUSES,
         leave::CLAUSES,
         suspend::CLAUSES,

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::actor::Actor;
 use super::journal;
+use super::parts::A_LIFE;
 use super::plan::{Back, Part};
 
 /// What a sender says of a message.
@@ -65,19 +66,36 @@ pub(super) struct Sums {
     pub(super) violations: Vec<String>,
 }
 
+/// What a run did to all, beside what it did to single processes.
+#[derive(Debug, Default)]
+pub(super) struct Weather {
+    /// When all of it was stopped from outside.
+    pub(super) stalls: Vec<(u64, u64)>,
+    /// When the clock was set.
+    pub(super) clock: Vec<u64>,
+}
+
+/// When each process of each sender began and ended.
+type Spans = HashMap<&'static str, Vec<(u64, u64)>>;
+
 /// Adds up what all processes wrote down.
-pub(super) fn add_up(actors: &[Actor], stalls: &[(u64, u64)], is_durable: bool) -> Sums {
-    let mut sums = Sums::default();
+pub(super) fn add_up(actors: &[Actor], weather: &Weather, is_durable: bool) -> Sums {
+    let (mut sums, mut spans) = (Sums::default(), Spans::new());
     let mut sent = HashMap::new();
     let mut arrivals: HashMap<String, usize> = HashMap::new();
     let mut readings: BTreeMap<&str, Vec<Reading>> = BTreeMap::new();
     for actor in actors {
         for life in &actor.lives {
             let records = journal::read(&life.journal);
-            let stops: Vec<(u64, u64)> = life.stops.iter().chain(stalls).copied().collect();
+            let stops: Vec<(u64, u64)> = life.stops.iter().chain(&weather.stalls).copied().collect();
             sums.note_late(actor.name, &records, &stops);
             match actor.part {
-                Part::Sender => note_sent(actor.name, &records, &mut sent),
+                Part::Sender => {
+                    let joining = records.iter().find(|record| record[0] == "joining");
+                    let begun = joining.and_then(|record| record[2].as_u64()).unwrap_or(0);
+                    spans.entry(actor.name).or_default().push((begun, life.ended));
+                    note_sent(actor.name, &records, &mut sent);
+                }
                 Part::Reader => {
                     let reading = Reading {
                         got: Got::new(),
@@ -96,7 +114,7 @@ pub(super) fn add_up(actors: &[Actor], stalls: &[(u64, u64)], is_durable: bool) 
         }
     }
     for (name, lives) in &readings {
-        sums.note_order(name, lives);
+        sums.note_order(name, lives, &spans, &weather.clock);
     }
     sums.judge(&sent, &arrivals, &mut readings, is_durable);
     sums
@@ -197,18 +215,28 @@ impl Sums {
         }
     }
 
-    /// First in, first out, for each sender, through all processes of a reader.
-    fn note_order(&mut self, reader: &str, lives: &[Reading]) {
+    /// First in, first out, for each sender, through all processes of a reader. What another process of a sender sent
+    /// is not compared across a step of the clock: the kernel's clock, and so the times of files, by which the next
+    /// process knows how late it is, cannot be set here.
+    fn note_order(&mut self, reader: &str, lives: &[Reading], spans: &Spans, clock: &[u64]) {
+        let span = |from: &str, number: u64| {
+            let life = usize::try_from(number / A_LIFE).ok()?;
+            spans.get(from)?.get(life).copied()
+        };
         let mut last: HashMap<&str, u64> = HashMap::new();
         for (number, life) in lives.iter().enumerate() {
             for (from, got) in &life.got {
                 let last = last.entry(from).or_insert(0);
-                for came in got {
-                    if came < last {
+                for came in got.iter().copied() {
+                    let was_set = came / A_LIFE != *last / A_LIFE
+                        && span(from, came)
+                            .zip(span(from, *last))
+                            .is_some_and(|(older, newer)| clock.iter().any(|step| (older.0..=newer.1).contains(step)));
+                    if came < *last && !was_set {
                         self.out_of_order += 1;
                         self.violations.push(format!("{reader}-{number:03} got {came} of {from} after {last}"));
                     }
-                    *last = (*last).max(*came);
+                    *last = came.max(*last);
                 }
             }
         }
@@ -269,7 +297,12 @@ fn excuse(message: &Sent, lives: &mut [Reading], is_durable: bool) -> Option<&'s
     let is_after = |life: &Reading| numbers(life).iter().any(|number| *number > message.number);
     let is_before = |life: &Reading| numbers(life).iter().any(|number| *number < message.number);
     let last = lives.iter().position(is_after).unwrap_or(lives.len().saturating_sub(1));
-    let first = lives.iter().rposition(is_before).unwrap_or(0);
+    let first = if is_durable {
+        lives.iter().rposition(is_before).unwrap_or(0)
+    } else {
+        // What was put back lies in a file, so who comes next may get what is older than what was lost.
+        lives.iter().position(|life| message.tried <= life.ended).unwrap_or(lives.len())
+    };
     for at in first..=last.min(lives.len().saturating_sub(1)) {
         let overtakes = is_after(&lives[at]);
         // Who got something newer had read this one before, or it was not in its mailbox.
@@ -295,4 +328,101 @@ fn excuse(message: &Sent, lives: &mut [Reading], is_durable: bool) -> Option<&'s
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::actor::Life;
+    use super::*;
+    use crate::Sandbox;
+
+    /// What a sender says that got all of these acknowledged, in this order.
+    fn sender(ids: &[&str]) -> Vec<Value> {
+        let said = |(number, id): (usize, &&str)| [json!(["try", id, "r0", number + 1, 5]), json!(["ack", id])];
+        ids.iter().enumerate().flat_map(said).collect()
+    }
+
+    fn got(id: &str, number: u64) -> Value {
+        json!(["got", id, "s0", number, true])
+    }
+
+    /// The sums of one sender and of a reader that had these lives, each with whether it was killed.
+    fn sums(sent: &[Value], read: &[(&[Value], bool, Back)], is_durable: bool) -> Sums {
+        let sandbox = Sandbox::new();
+        let write = |name: &str, records: &[Value]| {
+            let path = sandbox.dir().join(name);
+            std::fs::write(&path, records.iter().map(|record| format!("{record}\n")).collect::<String>()).unwrap();
+            path
+        };
+        let life = |journal, was_killed, back| Life { back, journal, ended: 10, was_killed, stops: vec![(100, 200)] };
+        let (mut s0, mut r0) = (Actor::new("s0", Part::Sender), Actor::new("r0", Part::Reader));
+        s0.lives.push(life(write("s0", sent), false, Back::Afresh));
+        for (number, (records, was_killed, back)) in read.iter().enumerate() {
+            r0.lives.push(life(write(&format!("r0-{number}"), records), *was_killed, *back));
+        }
+        add_up(&[s0, r0], &Weather::default(), is_durable)
+    }
+
+    const NEXT: (&[Value], bool, Back) = (&[], false, Back::Continued);
+
+    #[test]
+    fn what_arrives_once_is_in_order() {
+        let sums = sums(&sender(&["a", "b"]), &[(&[got("a", 1), got("b", 2)], false, Back::Afresh)], true);
+        assert_eq!((sums.acked, sums.once, sums.lost), (2, 2, 0));
+        assert!(sums.violations.is_empty(), "{:?}", sums.violations);
+    }
+
+    #[test]
+    fn a_loss_without_a_kill_is_one() {
+        let sums = sums(&sender(&["a", "b"]), &[(&[got("b", 2)], false, Back::Afresh)], true);
+        assert_eq!((sums.lost, sums.violations.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_killed_reader_takes_what_was_in_hand_and_no_more() {
+        let killed: (&[Value], bool, Back) = (&[json!(["batch", 1])], true, Back::Afresh);
+        let sums = sums(&sender(&["a", "b"]), &[killed, NEXT], true);
+        assert_eq!((sums.excused.values().sum::<usize>(), sums.lost), (1, 1));
+    }
+
+    #[test]
+    fn a_kernel_mailbox_goes_with_its_reader_but_what_was_overtaken_does_not() {
+        let lost = |read: &[Value]| sums(&sender(&["a", "b", "c"]), &[(read, true, Back::Afresh), NEXT], false).lost;
+        assert_eq!(lost(&[got("a", 1)]), 0);
+        assert_eq!(lost(&[got("b", 2)]), 1);
+    }
+
+    #[test]
+    fn what_is_thrown_away_must_have_been_counted() {
+        let killed: (&[Value], bool, Back) = (&[], true, Back::Afresh);
+        let lost = |count: u64| {
+            let afresh: &[Value] = &[json!(["joined", count, 7])];
+            sums(&sender(&["a", "b"]), &[killed, (afresh, false, Back::Afresh)], true).lost
+        };
+        assert_eq!([lost(2), lost(1), lost(0)], [0, 1, 2]);
+    }
+
+    #[test]
+    fn doubled_damaged_misplaced_and_refused_ones_show() {
+        let damaged = json!(["got", "b", "s0", 2, false]);
+        let twice = sums(&sender(&["a"]), &[(&[got("a", 1), got("a", 1)], false, Back::Afresh)], true);
+        let whole = sums(&sender(&["a", "b"]), &[(&[got("a", 1), damaged], false, Back::Afresh)], true);
+        let order = sums(&sender(&["a", "b"]), &[(&[got("b", 2), got("a", 1)], false, Back::Afresh)], true);
+        assert_eq!((twice.doubled, whole.corrupt, order.out_of_order), (1, 1, 1));
+        let refused = [json!(["try", "a", "r0", 1, 5]), json!(["refused", "a", "store", ""])];
+        let came = sums(&refused, &[(&[got("a", 1)], false, Back::Afresh)], true);
+        assert_eq!(came.violations.len(), 1);
+    }
+
+    #[test]
+    fn a_call_is_late_only_in_its_own_time() {
+        let late = |begun: u64, ended: u64| {
+            let sent = [json!(["late", "send", begun, ended, 50])];
+            sums(&sent, &[], true).late
+        };
+        // Stopped from 100 to 200.
+        assert_eq!([late(90, 210), late(90, 260), late(300, 360)], [0, 1, 1]);
+    }
 }

@@ -7,6 +7,7 @@
 
 mod actor;
 mod dice;
+mod ending;
 mod ground;
 mod journal;
 mod ledger;
@@ -177,7 +178,7 @@ fn run(subject: &Subject) -> ExitCode {
     let mut supervisor = Supervisor::new(stage, database.as_deref());
     supervisor.run(&plan);
     let is_durable = subject.capabilities().durability >= Durability::Kernel;
-    let sums = ledger::add_up(&supervisor.actors, &supervisor.stalls, is_durable);
+    let sums = ledger::add_up(&supervisor.actors, &supervisor.weather, is_durable);
     let mut violations = supervisor.violations.clone();
     violations.extend(sums.violations.iter().take(20).cloned());
     let count = |kinds: &[&str]| kinds.iter().filter_map(|kind| supervisor.injected.get(kind)).sum::<usize>();

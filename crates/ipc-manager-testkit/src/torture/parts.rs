@@ -12,7 +12,7 @@ use super::journal::{Journal, now};
 use super::worker::{CALL, DONE, LEAVING, NOT_JOINED, Order, Orders, UNUSABLE, Worker};
 
 /// Numbers of one process begin so far behind those of the one before.
-const A_LIFE: u64 = 10_000_000;
+pub(super) const A_LIFE: u64 = 10_000_000;
 
 /// Sizes of contents: small ones, some that come in pieces, few that are large.
 const SIZES: [u64; 10] = [10, 10, 64, 64, 64, 64, 900, 900, 6_000, 40_000];
@@ -212,7 +212,7 @@ pub(super) fn ask(mut worker: Worker) -> ExitCode {
 
 pub(super) fn serve(mut worker: Worker) -> ExitCode {
     let mut deadline = Instant::now() + Duration::from_secs(20);
-    let orders = Arc::new(Mutex::new(std::mem::take(&mut worker.orders)));
+    let orders = Arc::new(Mutex::new((std::mem::take(&mut worker.orders), false)));
     loop {
         worker.journal.note(&json!(["joining", "connect", now()]));
         let (next, begun) = (Arc::clone(&orders), Instant::now());
@@ -246,9 +246,11 @@ pub(super) fn serve(mut worker: Worker) -> ExitCode {
     }
 }
 
-/// Whether it was told to end.
-fn is_ordered(orders: &Mutex<Orders>) -> bool {
-    orders.lock().unwrap_or_else(PoisonError::into_inner).next(Duration::ZERO).is_some()
+/// Whether it was told to end, now or before.
+fn is_ordered(orders: &Mutex<(Orders, bool)>) -> bool {
+    let mut orders = orders.lock().unwrap_or_else(PoisonError::into_inner);
+    orders.1 = orders.1 || orders.0.next(Duration::ZERO).is_some();
+    orders.1
 }
 
 pub(super) fn own(mut worker: Worker, protocol: &str) -> ExitCode {

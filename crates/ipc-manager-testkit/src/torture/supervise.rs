@@ -5,13 +5,14 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::{Duration, Instant};
 
-use ipc_manager::{Client, ConnectionString, Spawn};
+use ipc_manager::{Client, ConnectionString};
 use rustix::process::Signal;
 
 use super::actor::{Actor, Stage, State, TO_LEAVE};
 use super::journal::{DESCRIPTORS, now};
+use super::ledger::Weather;
 use super::plan::{Back, CAST, Event, Fault, Part, Point};
-use super::worker::{CALL, DONE, LEAVING, Order};
+use super::worker::{CALL, DONE, Order};
 use crate::servers::Database;
 use crate::trace::{Call, Step, Traced};
 
@@ -36,22 +37,21 @@ enum Do {
 
 /// A run.
 pub(super) struct Supervisor<'a> {
-    stage: Stage<'a>,
+    pub(super) stage: Stage<'a>,
     database: Option<&'a Database>,
     pub(super) actors: Vec<Actor>,
     agenda: BinaryHeap<Reverse<(Instant, u64, Do)>>,
     count: u64,
     storms: Vec<usize>,
     clock: i64,
-    broom: Option<Client>,
+    pub(super) broom: Option<Client>,
     /// Faults that were injected, by their kind.
     pub(super) injected: BTreeMap<&'static str, usize>,
     /// What no contract allows.
     pub(super) violations: Vec<String>,
     pub(super) hung: usize,
     pub(super) leftovers: Vec<String>,
-    /// When nothing of this run got any time: all of it was stopped from outside.
-    pub(super) stalls: Vec<(u64, u64)>,
+    pub(super) weather: Weather,
 }
 
 impl<'a> Supervisor<'a> {
@@ -69,7 +69,7 @@ impl<'a> Supervisor<'a> {
             violations: Vec::new(),
             hung: 0,
             leftovers: Vec::new(),
-            stalls: Vec::new(),
+            weather: Weather::default(),
         }
     }
 
@@ -94,7 +94,7 @@ impl<'a> Supervisor<'a> {
         self.end();
     }
 
-    fn info(&self) -> ConnectionString {
+    pub(super) fn info(&self) -> ConnectionString {
         self.stage.info.as_deref().unwrap_or_default().parse().expect("the owner prints a sound connection string")
     }
 
@@ -124,7 +124,7 @@ impl<'a> Supervisor<'a> {
             if was.elapsed() > pause + Duration::from_secs(1) {
                 let ended = now();
                 let lasted = u64::try_from(was.elapsed().as_nanos()).unwrap_or(u64::MAX);
-                self.stalls.push((ended.saturating_sub(lasted), ended));
+                self.weather.stalls.push((ended.saturating_sub(lasted), ended));
             }
             self.storms.iter().for_each(|whom| self.actors[*whom].signal(Signal::USR1));
             if looked.elapsed() >= LOOK_EVERY {
@@ -142,7 +142,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Finds who ended by himself.
-    fn look(&mut self) {
+    pub(super) fn look(&mut self) {
         for actor in &mut self.actors {
             let was_told = actor.state == State::Leaves;
             if let Some(status) = actor.has_ended() {
@@ -198,6 +198,7 @@ impl<'a> Supervisor<'a> {
             }
             Fault::Clock(by) => {
                 self.clock += by;
+                self.weather.clock.push(now());
                 self.stage.ground.shift_clock(self.clock)
             }
             Fault::Cut => self.cut(),
@@ -287,7 +288,7 @@ impl<'a> Supervisor<'a> {
 
     fn fail_at(&mut self, whom: usize, point: Point, error: u64) -> bool {
         let Some((mut traced, call)) = self.at(whom, point) else { return false };
-        let errors = call.errors();
+        let errors = traced.errors(call);
         let which = usize::try_from(error % errors.len().max(1) as u64).unwrap_or(0);
         let failed = errors.get(which).is_some_and(|errno| traced.fail(*errno).is_ok());
         traced.let_go();
@@ -311,86 +312,15 @@ impl<'a> Supervisor<'a> {
         }
         let Some(broom) = &mut self.broom else { return false };
         let begun = Instant::now();
-        if let Err(error) = broom.reap() {
-            // Refused, as with a full disk, is fine.
-            log_refusal(&mut self.injected, &error);
+        if broom.reap().is_err() {
+            // As with a full disk, which is fine.
+            *self.injected.entry("refused sweep").or_default() += 1;
         }
         if begun.elapsed() > CALL * 6 {
             self.hung += 1;
             self.violations.push(format!("a sweep took {:?}", begun.elapsed()));
         }
         true
-    }
-
-    /// Ends the run: nothing is injured any more, everybody finishes, and nothing is left.
-    fn end(&mut self) {
-        for whom in 0..self.actors.len() {
-            let actor = &mut self.actors[whom];
-            actor.cont();
-            if actor.state == State::Gone && actor.part != Part::Owner {
-                actor.start(&self.stage, Back::Continued);
-            }
-        }
-        for parts in [&[Part::Sender, Part::Asker][..], &[Part::Reader, Part::Service]] {
-            for actor in self.actors.iter_mut().filter(|actor| parts.contains(&actor.part)) {
-                if actor.state != State::Gone {
-                    actor.tell(Order::Finish);
-                }
-            }
-            self.until_gone(parts);
-        }
-        self.sweep_at_the_end();
-        if self.actors[0].state == State::Gone {
-            self.heir_ends_it();
-        } else {
-            self.actors[0].tell(Order::Finish);
-            self.until_gone(&[Part::Owner]);
-        }
-        let left = self.stage.ground.leftovers();
-        let temporary = crate::removal::listing(self.stage.temporary);
-        self.leftovers.extend(left);
-        self.leftovers.extend(temporary.iter().map(|path| path.display().to_string()));
-        if Spawn::adopt_with(&self.info(), self.stage.subject.registry()).is_ok() {
-            self.leftovers.push("the bus itself".into());
-        }
-    }
-
-    fn until_gone(&mut self, parts: &[Part]) {
-        let remains = |actor: &Actor| parts.contains(&actor.part) && actor.state != State::Gone;
-        while self.actors.iter().any(remains) {
-            self.look();
-            std::thread::sleep(Duration::from_millis(5)); // between two looks
-        }
-    }
-
-    fn sweep_at_the_end(&mut self) {
-        let Some(mut broom) = self.broom.take() else { return };
-        // A server may have ended its session meanwhile, which it learns now.
-        if let Err(error) = broom.reap().or_else(|_| broom.reap()) {
-            self.violations.push(format!("the last sweep failed: {error:?}"));
-        }
-        match broom.reap() {
-            Ok(found) if found.is_empty() => {}
-            found => self.violations.push(format!("the second sweep found {found:?}")),
-        }
-        let peers = broom.all_peers().unwrap_or_default();
-        self.leftovers.extend(peers.iter().map(|peer| format!("peer {}", peer.name)));
-        if let Err(error) = broom.disconnect() {
-            self.violations.push(format!("who sweeps cannot leave: {error:?}"));
-        }
-    }
-
-    /// Somebody else ends the bus whose owner was killed.
-    fn heir_ends_it(&mut self) {
-        let begun = Instant::now();
-        let ended = Spawn::adopt_with(&self.info(), self.stage.subject.registry()).and_then(|mut heir| heir.shutdown());
-        if let Err(error) = ended {
-            self.violations.push(format!("the bus of a killed owner cannot be ended: {error:?}"));
-        }
-        if begun.elapsed() > LEAVING * 2 {
-            self.hung += 1;
-            self.violations.push(format!("ending the bus of a killed owner took {:?}", begun.elapsed()));
-        }
     }
 }
 
@@ -400,10 +330,6 @@ fn is_ours(call: Call, traced: &Traced) -> bool {
         && traced
             .first_argument()
             .is_some_and(|first| first <= 2 || (DESCRIPTORS.unsigned_abs().into()..1_024).contains(&first))
-}
-
-fn log_refusal(injected: &mut BTreeMap<&'static str, usize>, _: &ipc_manager::Error) {
-    *injected.entry("refused sweep").or_default() += 1;
 }
 
 /// Kinds of faults, for counting.

@@ -7,6 +7,7 @@ mod call;
 mod registers;
 
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -74,7 +75,7 @@ pub fn can() -> Result<(), String> {
         registers::known()?;
         let mut child = crate::engine::program(ROLE);
         let mut traced = Traced::start(&mut child).map_err(|error| format!("no process can be traced: {error}"))?;
-        match traced.next() {
+        match traced.step() {
             Step::Call(_) => Ok(()),
             other => Err(format!("a traced process does not stop at its calls: {other:?}")),
         }
@@ -102,14 +103,21 @@ pub(crate) fn play(role: &str) -> Option<std::process::ExitCode> {
 
 /// A process that stops at its system calls; killed when dropped.
 ///
-/// ```no_run
-/// use ipc_manager_testkit::{Suite, trace::{Step, Traced}};
-/// // An act that calls `begin` first.
-/// let mut traced = Traced::start(&mut Suite::command("an act"))?;
-/// if let Step::Call(_) = traced.next() {
-///     traced.fail(5)?; // the call is not made, and says EIO
+/// ```standalone_crate
+/// use std::process::ExitCode;
+/// use ipc_manager_testkit::{Suite, Test, trace::{self, Step, Traced}};
+/// fn look() -> ExitCode {
+///     trace::begin().expect("it is traced");
+///     if std::fs::metadata("/").is_err() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 /// }
-/// # Ok::<(), std::io::Error>(())
+/// fn main() -> ExitCode {
+///     let fails = Test::new("what_fails_is_told", |_| {
+///         let mut traced = Traced::start(&mut Suite::command("look")).unwrap();
+///         assert!(matches!(traced.step(), Step::Call(_)));
+///         traced.fail(5).unwrap(); // the call is not made, and says EIO
+///     });
+///     Suite::new(vec![]).act("look", look).tests(vec![fails.only_if(trace::can)]).main()
+/// }
 /// ```
 #[derive(Debug)]
 pub struct Traced {
@@ -190,7 +198,7 @@ impl Traced {
 
     /// Lets it go on to its next call.
     #[must_use]
-    pub fn next(&mut self) -> Step {
+    pub fn step(&mut self) -> Step {
         self.next_within(PATIENCE)
     }
 
@@ -221,7 +229,39 @@ impl Traced {
 
     /// The first argument of the call that it is about to make: mostly a descriptor.
     pub(crate) fn first_argument(&self) -> Option<u64> {
-        registers::first_argument(self.pid).ok()
+        registers::arguments(self.pid).ok().map(|arguments| arguments[0])
+    }
+
+    /// The errors with which the call that it is about to make can fail.
+    pub(crate) fn errors(&self, call: Call) -> Vec<i32> {
+        let of = |first| std::fs::read_link(format!("/proc/{}/fd/{first}", self.pid)).ok();
+        let target = self.first_argument().filter(|_| call.works_on_descriptor()).and_then(of);
+        let is_socket = target.is_some_and(|target| target.as_os_str().as_encoded_bytes().starts_with(b"socket:"));
+        if self.lets_go_of_a_lock() {
+            return Vec::new();
+        }
+        // No device is behind a local socket that could fail.
+        call.errors().iter().copied().filter(|errno| !(is_socket && *errno == libc::EIO)).collect()
+    }
+
+    /// Whether it is about to let go of a lock, which is never refused.
+    fn lets_go_of_a_lock(&self) -> bool {
+        let Ok((number, [_, command, place, ..])) =
+            registers::number(self.pid).and_then(|number| Ok((number, registers::arguments(self.pid)?)))
+        else {
+            return false;
+        };
+        if number == libc::SYS_flock {
+            return command == u64::from(libc::LOCK_UN.unsigned_abs());
+        }
+        let locks = [libc::F_SETLK, libc::F_SETLKW, libc::F_OFD_SETLK].map(|command| u64::from(command.unsigned_abs()));
+        let mut kind = [0; 2];
+        number == libc::SYS_fcntl
+            && locks.contains(&command)
+            && std::fs::File::open(format!("/proc/{}/mem", self.pid))
+                .and_then(|memory| memory.read_exact_at(&mut kind, place))
+                .is_ok()
+            && i16::from_ne_bytes(kind) == i16::try_from(libc::F_UNLCK).unwrap_or_default()
     }
 
     /// Has the call that it is about to make fail with this error, without being made.

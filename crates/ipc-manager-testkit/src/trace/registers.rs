@@ -22,14 +22,14 @@ fn info(pid: libc::pid_t) -> io::Result<libc::ptrace_syscall_info> {
     Ok(unsafe { info.assume_init() })
 }
 
-fn entry(pid: libc::pid_t) -> io::Result<(i64, u64)> {
+fn entry(pid: libc::pid_t) -> io::Result<(i64, [u64; 6])> {
     let info = info(pid)?;
     if info.op != libc::PTRACE_SYSCALL_INFO_ENTRY {
         return Err(io::Error::other("it is not at the beginning of a call"));
     }
     // SAFETY: the operation says that this is what it holds.
     let entry = unsafe { info.u.entry };
-    Ok((entry.nr.cast_signed(), entry.args[0]))
+    Ok((entry.nr.cast_signed(), entry.args))
 }
 
 /// The number of the call that it is about to make.
@@ -37,8 +37,8 @@ pub(super) fn number(pid: libc::pid_t) -> io::Result<i64> {
     Ok(entry(pid)?.0)
 }
 
-/// The first argument of that call.
-pub(super) fn first_argument(pid: libc::pid_t) -> io::Result<u64> {
+/// The arguments of that call.
+pub(super) fn arguments(pid: libc::pid_t) -> io::Result<[u64; 6]> {
     Ok(entry(pid)?.1)
 }
 

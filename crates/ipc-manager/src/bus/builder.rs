@@ -196,7 +196,7 @@ impl SpawnBuilder {
         // An unknown serializer is found out before anything is made.
         let spec = registry.serializers().resolve(&spec)?.spec().clone();
         let route = self.route.as_ref().map(|route| Route::new(&route.0)).transpose()?;
-        let options = CreateOptions { route, credentials: registry.credentials().clone() };
+        let options = CreateOptions { route, credentials: registry.credentials().clone(), lasting: !self.guard };
         let is_temporary = options.route.is_none() && protocol.capabilities().crosses_processes;
         let temporary = std::env::temp_dir();
         if is_temporary {

@@ -78,7 +78,7 @@ impl Spawn {
                 process::reap(middle);
                 let owner: Option<u32> = read.ok().and_then(|_| answer.trim().parse().ok());
                 let Some(owner) = owner else {
-                    return Err(failed(io::Error::other("it ended before it took the bus over")));
+                    return Err(self.refused(&answer));
                 };
                 self.pid = owner;
                 // The record is the new owner's now.
@@ -86,6 +86,17 @@ impl Spawn {
                 Ok(Cleaved::Caller { owner })
             }
         }
+    }
+
+    /// What the new process could not take the bus over for, in its own words: the kind of error, then the detail.
+    fn refused(&self, answer: &str) -> Error {
+        let told = answer.split_once(' ').and_then(|(code, detail)| {
+            let kind = ErrorKind::ALL.iter().find(|kind| kind.code() == code)?;
+            Some(Error::new(*kind, detail))
+        });
+        let silent = || Error::new(ErrorKind::Store, "the new process ended before it took the bus over");
+        let error = told.unwrap_or_else(silent).in_protocol(&self.info().protocol().short());
+        error.on_route(self.route().as_str()).during("cleave")
     }
 
     /// In the first child: starts a session, and goes on as the owner in the second.
@@ -96,7 +107,8 @@ impl Spawn {
         }
         self.pid = process::own_pid();
         let mut charge = self.charge();
-        if charge.hold_anew().is_err() {
+        if let Err(error) = charge.hold_anew() {
+            let _ = write!(teller, "{} {}", error.kind().code(), error.detail());
             process::exit_now(1);
         }
         drop(charge);

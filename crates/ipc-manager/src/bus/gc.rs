@@ -134,6 +134,7 @@ fn report(cleaning: Cleaning) -> GcReport {
 pub(super) fn in_passing(registry: &Registry, place: &std::path::Path) {
     let mut cleaning = Cleaning::brief(place);
     for protocol in registry.protocols() {
+        cleaning.begin();
         protocol.clean(&mut cleaning);
     }
     for left in cleaning.into_found() {

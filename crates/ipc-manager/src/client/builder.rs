@@ -61,6 +61,7 @@ pub struct ClientBuilder {
     limits: Limits,
     durability: Option<Durability>,
     listen: bool,
+    hold: Option<Duration>,
     user: Option<String>,
     password: Option<String>,
     patience: Duration,
@@ -82,6 +83,7 @@ impl ClientBuilder {
             limits: Limits::DEFAULT,
             durability: None,
             listen: true,
+            hold: None,
             user: None,
             password: None,
             patience: PATIENCE,
@@ -128,6 +130,29 @@ impl ClientBuilder {
     #[must_use]
     pub fn listen(mut self, listen: bool) -> Self {
         self.listen = listen;
+        self
+    }
+
+    /// Sets for how long a [delivery](crate::Delivery) may be held without being acknowledged or
+    /// [extended](crate::Delivery::extend); then it can be received again. Without it: as long as the client lives.
+    ///
+    /// ```
+    /// use ipc_manager::{Client, ErrorKind, Spawn};
+    /// use std::time::Duration;
+    /// let bus = Spawn::builder().protocol("MessageFiles").spawn()?;
+    /// let mut worker = Client::builder("worker", bus.info()).hold(Duration::from_millis(5)).connect()?;
+    /// bus.connect("boss")?.send("worker", "a job")?;
+    /// let forgotten = worker.receive()?;
+    /// let again = worker.receive()?;
+    /// assert_eq!((again.attempts(), again.message()), (2, forgotten.message()));
+    /// again.extend(Duration::from_secs(60))?;
+    /// assert_eq!(forgotten.acknowledge(&mut worker).unwrap_err().kind(), ErrorKind::Timeout);
+    /// again.acknowledge(&mut worker)?;
+    /// # Ok::<(), ipc_manager::Error>(())
+    /// ```
+    #[must_use]
+    pub fn hold(mut self, hold: Duration) -> Self {
+        self.hold = Some(hold);
         self
     }
 
@@ -252,6 +277,8 @@ impl ClientBuilder {
             room: Vec::new(),
             last_to: std::cell::RefCell::default(),
             inbox: Inbox::default(),
+            desk: None,
+            hold: self.hold,
             short_waits: ShortWaits::default(),
             seen: None,
             keeps_watching: false,
@@ -286,6 +313,7 @@ fn check(limits: &Limits) -> Result<()> {
         ("batch_messages", batch_messages),
         ("batch_bytes", batch_bytes),
         ("unread_messages", limits.unread_messages.unwrap_or(usize::MAX)),
+        ("delivery_attempts", usize::try_from(limits.delivery_attempts).unwrap_or(usize::MAX)),
     ];
     match named.into_iter().find(|(_, limit)| *limit == 0) {
         Some((name, _)) => Err(Error::new(ErrorKind::Usage, format!("the limit `{name}` cannot be 0"))),

@@ -6,7 +6,9 @@ use std::time::Duration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::name::PeerName;
-use crate::protocol::{Connection, Connections, Directory, Envelope, Inbox, Leave, PeerRecord, Receipt, Wake, Wanted};
+use crate::protocol::{
+    Connection, Connections, Deliveries, Directory, Envelope, Inbox, Leave, PeerRecord, Receipt, Wake, Wanted,
+};
 use crate::stats::Stats;
 
 /// See the module. Every call is an error.
@@ -51,6 +53,10 @@ impl Connection for Gone {
     }
 
     fn connections(&mut self) -> Option<&mut dyn Connections> {
+        None
+    }
+
+    fn deliveries(&mut self) -> Option<&mut dyn Deliveries> {
         None
     }
 

@@ -68,6 +68,7 @@ impl Client {
             return Err(error.during("suspend").in_protocol(&self.info.protocol().short()));
         }
         self.drain_or_give_up(Deadline::after(DRAIN_DEADLINE));
+        self.put_back_all();
         let stats = self.registered.stats_to_store();
         let closed = self.connection.close(Leave::Suspend { until: suspend.until }, &stats);
         closed.map_err(|error| error.during("suspend"))?;
@@ -75,7 +76,8 @@ impl Client {
         Ok(())
     }
 
-    /// Leaves the bus for good. A second time is fine and does nothing.
+    /// Leaves the bus for good. A second time is fine and does nothing. Deliveries that are in hand and messages that are
+    /// [dead](Client::dead) count as waiting.
     ///
     /// # Errors
     /// [`UnreadMessages`](ErrorKind::UnreadMessages) if messages were waiting: they are handed back in
@@ -147,6 +149,7 @@ impl Client {
     }
 
     fn drain_and_close(&mut self, unread: &mut dyn FnMut(&mut Self, Vec<Message>), deadline: Deadline) -> Result<()> {
+        self.give_up_deliveries(deadline);
         let (most, mut refusals) = (self.limits.batch_messages, 0);
         loop {
             match riding_out(deadline, || self.take("disconnect", most)) {
@@ -182,7 +185,7 @@ impl Client {
 }
 
 /// Makes a call again while the store is away and time is left.
-fn riding_out<T>(deadline: Deadline, mut call: impl FnMut() -> Result<T>) -> Result<T> {
+pub(super) fn riding_out<T>(deadline: Deadline, mut call: impl FnMut() -> Result<T>) -> Result<T> {
     let mut away = Away::new();
     loop {
         match call() {

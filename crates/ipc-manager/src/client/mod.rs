@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Clients: building, sending, receiving, waiting, peers, leaving. Everything that is alike over all protocols.
 
+mod acknowledge;
 mod again;
 mod away;
 mod backlog;
 mod builder;
 mod connections;
 mod delivery;
+mod desk;
 mod leave;
 mod local;
 mod outbox;
@@ -22,6 +24,7 @@ mod watching;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use acknowledge::Delivery;
 pub(crate) use away::Away;
 pub use builder::{ClientBuilder, connect, reconnect};
 pub use leave::Suspend;
@@ -49,7 +52,8 @@ use outbox::Outbox;
 /// [`disconnect`](Client::disconnect) unless it [suspends](Client::suspend), and a send is done when the store has the
 /// message, not when somebody took it.
 ///
-/// Dropping a client disconnects it; what it left unread is gone then, and only logged. A forked child's copy is dead:
+/// Dropping a client disconnects it; what it left unread is gone then, and only logged. One that received
+/// [deliveries](Delivery) and left something is suspended instead, where the protocol allows. A forked child's copy is dead:
 /// every call is [`WrongProcess`](ErrorKind::WrongProcess), and dropping it does nothing.
 ///
 /// ```
@@ -87,6 +91,10 @@ pub struct Client {
     /// Whom the last message was made for.
     last_to: std::cell::RefCell<Option<PeerName>>,
     inbox: Inbox,
+    /// What was received and is not acknowledged yet; there once something was.
+    desk: Option<Arc<desk::Desk>>,
+    /// For how long a delivery is held unless it says otherwise; `None` as long as the client lives.
+    hold: Option<std::time::Duration>,
     short_waits: again::ShortWaits,
     /// Peers at the last look, while changes are waited for.
     seen: Option<Vec<PeerName>>,
@@ -171,7 +179,7 @@ impl Client {
     /// [`Disconnected`](ErrorKind::Disconnected), [`WrongProcess`](ErrorKind::WrongProcess).
     pub fn wake(&self) -> Result<Wake<'_>> {
         self.check("wake")?;
-        Ok(self.connection.wake(Wanted::MESSAGES))
+        Ok(self.wake_with_returns(Wanted::MESSAGES))
     }
 
     /// The store as this client sees it, for what the owner of a bus asks.
@@ -211,7 +219,8 @@ impl Drop for Client {
             let copy = std::mem::replace(&mut self.connection, Box::new(gone::Gone));
             std::mem::forget(copy);
         } else if self.is_connected
-            && let Err(error) = self.disconnect()
+            && let Err(error) =
+                if self.has_deliveries_left() { self.suspend(Suspend::open_ended()) } else { self.disconnect() }
         {
             log::warn!("{}: {error}", self.name);
         }

@@ -29,7 +29,7 @@ impl Client {
     /// # Errors
     /// As [`try_recv`](Client::try_recv).
     pub fn recv(&mut self) -> Result<Message> {
-        self.recv_until("recv", Deadline::NEVER, None)
+        self.wait_for_one("recv", Deadline::NEVER, None, Self::take_one)
     }
 
     /// Takes the next message, waiting for one so long at most. A store that is away is waited for, too.
@@ -37,7 +37,7 @@ impl Client {
     /// # Errors
     /// As [`try_recv`](Client::try_recv), and [`Timeout`](ErrorKind::Timeout).
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Message> {
-        self.recv_until("recv_timeout", Deadline::after(timeout), Some(timeout))
+        self.wait_for_one("recv_timeout", Deadline::after(timeout), Some(timeout), Self::take_one)
     }
 
     /// Takes all messages that are there, up to the limits of a batch, sorted by stamp; never waits.
@@ -68,7 +68,8 @@ impl Client {
     /// # Errors
     /// As [`try_recv`](Client::try_recv).
     pub fn is_ready(&mut self) -> Result<bool> {
-        self.checked("is_ready")?.connection.is_ready().map_err(|error| error.during("is_ready"))
+        self.checked("is_ready")?.put_back_returned();
+        self.connection.is_ready().map_err(|error| error.during("is_ready"))
     }
 
     /// Whether something is arriving that is not complete yet.
@@ -91,15 +92,17 @@ impl Client {
         self.checked("requeue")?.connection.put_back(messages).map_err(|error| error.during("requeue"))
     }
 
-    fn recv_until(
+    /// Takes one in some way, waiting for it.
+    pub(super) fn wait_for_one<T>(
         &mut self,
         operation: &'static str,
         deadline: Deadline,
         timeout: Option<Duration>,
-    ) -> Result<Message> {
+        take: fn(&mut Self, &'static str) -> Result<Option<T>>,
+    ) -> Result<T> {
         let mut away = Away::new();
         loop {
-            let taken = match self.take_one(operation) {
+            let taken = match take(self, operation) {
                 Ok(taken) => taken,
                 Err(error) => {
                     away.ride_out(error, deadline)?;
@@ -125,7 +128,7 @@ impl Client {
 
     /// Takes the next message, if one is there; as [`take`](Client::take), without a list.
     fn take_one(&mut self, operation: &'static str) -> Result<Option<Message>> {
-        self.checked(operation)?;
+        self.checked(operation)?.put_back_returned();
         let mut inbox = std::mem::take(&mut self.inbox);
         let collected = self.connection.collect(1, self.limits.batch_bytes, &mut inbox);
         self.note(&mut inbox);
@@ -141,7 +144,7 @@ impl Client {
 
     /// Takes messages, counts them, and keeps reports of damaged ones.
     pub(super) fn take(&mut self, operation: &'static str, most: usize) -> Result<Vec<Message>> {
-        self.checked(operation)?;
+        self.checked(operation)?.put_back_returned();
         let mut inbox = std::mem::take(&mut self.inbox);
         let collected = self.connection.collect(most, self.limits.batch_bytes, &mut inbox);
         let messages = self.accept(&mut inbox);
@@ -166,7 +169,7 @@ impl Client {
     }
 
     /// Counts messages that were taken, and keeps the reports of damaged ones.
-    fn note(&mut self, inbox: &mut Inbox) {
+    pub(super) fn note(&mut self, inbox: &mut Inbox) {
         if !inbox.damaged.is_empty() {
             for damaged in inbox.damaged.drain(..) {
                 log::debug!("{}: set aside: {}", self.name, damaged.error());

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::{Away, Client};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::PeerName;
-use crate::protocol::{PeerState, Wanted};
+use crate::protocol::{PeerState, Wake, Wanted};
 use crate::system::Deadline;
 use crate::system::poll::{self, Woken};
 
@@ -137,6 +137,7 @@ impl Client {
     fn wait_until(&mut self, wanted: &WaitFor, deadline: Deadline) -> Result<Wait> {
         let mut away = Away::new();
         loop {
+            self.put_back_returned();
             match self.look_for(wanted) {
                 Ok(Some(happened)) => return Ok(happened),
                 Ok(None) => away.is_over(),
@@ -193,6 +194,16 @@ impl Client {
         })
     }
 
+    /// What to poll for what is wanted: also deliveries that come back, since their messages can be received again.
+    pub(super) fn wake_with_returns(&self, wanted: Wanted) -> Wake<'_> {
+        let mut wake = self.connection.wake(wanted);
+        if let Some(desk) = self.desk.as_ref().filter(|_| wanted.messages) {
+            wake.descriptors.push(desk.descriptor());
+            wake.look_every = wake.look_every.min(desk.next_return());
+        }
+        wake
+    }
+
     /// Sleeps until something of what is wanted may have changed. Returns what ends a wait: the deadline or a signal.
     ///
     /// Only what is looked at afterwards may wake: what nobody looks at stays readable, and the wait would spin.
@@ -204,7 +215,7 @@ impl Client {
         if !self.outbox.is_empty() {
             self.drain();
         }
-        let (wake, room) = (self.connection.wake(wanted), self.room_for_backlog());
+        let (wake, room) = (self.wake_with_returns(wanted), self.room_for_backlog());
         let most = wake.look_every.min(room.look_every).min(most);
         let woken = poll::either(&wake.descriptors, &room.descriptors, deadline.left(most));
         match woken.map_err(|error| Error::system(error, "waiting failed"))? {

@@ -9,7 +9,7 @@ impl Client {
     /// What to poll for what is wanted. As with [`wake`](Client::wake), what is asked for must be looked at afterwards.
     pub(crate) fn wake_for(&self, wanted: Wanted) -> Result<Wake<'_>> {
         self.check("wake")?;
-        Ok(self.connection.wake(wanted))
+        Ok(self.wake_with_returns(wanted))
     }
 
     /// Has peers that come and go tell of it until told otherwise, across waits.

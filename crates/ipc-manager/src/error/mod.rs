@@ -211,6 +211,11 @@ impl Error {
         &self.0.place
     }
 
+    /// What happened, without where.
+    pub(crate) fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
     /// For an error of sending: whether the message may arrive all the same.
     #[must_use]
     pub fn stored(&self) -> Option<Stored> {

@@ -62,6 +62,11 @@ impl MessageId {
         (!id.is_empty() && id.len() <= 255 && is_allowed).then(|| Self(id.into()))
     }
 
+    /// Whether this thread made it. Ids of one thread sort in the order of their making.
+    pub(crate) fn is_of_this_thread(&self) -> bool {
+        uuid::Uuid::try_parse(&self.0).is_ok_and(maker::is_of_this_thread)
+    }
+
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

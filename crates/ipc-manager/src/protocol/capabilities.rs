@@ -29,6 +29,8 @@ pub struct Capabilities {
     /// Whether a message without room waits in the outbox of its sender, where that may not wait itself. Elsewhere it is
     /// refused.
     pub queues: bool,
+    /// Whether a message can stay in the store until its reader acknowledges it.
+    pub acknowledges: bool,
     /// Whether peers hold connections to each other, which can be looked at and closed, and which some peers do not let
     /// others open.
     pub connections: bool,

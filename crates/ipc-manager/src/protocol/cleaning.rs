@@ -16,7 +16,7 @@ pub(super) const PREFIX: &str = "ipcm-";
 /// What follows the prefix in the name of a store that somebody is removing.
 const DYING: &str = "dead";
 
-/// How much a brief look may cost: names listed, stores looked at, stores removed, and time.
+/// How much a brief look may cost: names listed, stores looked at for each protocol, stores removed, and time.
 const BRIEF: (usize, usize, usize, Duration) = (50_000, 256, 16, Duration::from_millis(300));
 
 /// A search for what dead owners left, and what it found. [`Protocol::clean`](super::Protocol::clean) does the work.
@@ -54,9 +54,13 @@ enum Target {
 ///
 /// ```
 /// use ipc_manager::{Fate, Leftover, LeftoverKind};
-/// fn is_in_the_way(left: &Leftover) -> bool {
-///     left.kind == LeftoverKind::Bus && matches!(left.fate, Fate::Kept(_))
-/// }
+/// let left = Leftover {
+///     kind: LeftoverKind::Bus,
+///     protocol: Some("MessageFiles".into()),
+///     path: "/tmp/ipcm-1-x".into(),
+///     fate: Fate::Found,
+/// };
+/// assert!(left.fate == Fate::Found && left.kind != LeftoverKind::Server);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
@@ -110,6 +114,14 @@ pub enum Fate {
     Found,
     /// It stays; why, in words.
     Kept(String),
+}
+
+impl Fate {
+    /// It stays for an error, with its causes.
+    pub(super) fn kept(error: &dyn std::error::Error) -> Self {
+        let causes = std::iter::successors(error.source(), |cause| cause.source());
+        Self::Kept(causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}")))
+    }
 }
 
 impl std::fmt::Display for Fate {
@@ -216,6 +228,11 @@ impl Cleaning {
         self.brief.is_some()
     }
 
+    /// The next protocol looks from the start.
+    pub(crate) fn begin(&mut self) {
+        self.looked_at = 0;
+    }
+
     /// Counts something that is looked at; no once that was enough.
     pub fn may_go_on(&mut self) -> bool {
         self.looked_at += 1;
@@ -247,6 +264,11 @@ impl Cleaning {
             let named = entries.take(most).filter(|entry| entry.file_name().as_bytes().starts_with(PREFIX.as_bytes()));
             let mut paths: Vec<_> = named.map(|entry| entry.path()).filter(|path| is_own_directory(path)).collect();
             paths.sort();
+            if most != usize::MAX && !paths.is_empty() {
+                // Where there are more than one look takes, each begins elsewhere.
+                let start = crate::system::process::own_pid() as usize % paths.len();
+                paths.rotate_left(start);
+            }
             paths.into()
         };
         Arc::clone(self.candidates.get_or_insert_with(list))
@@ -324,6 +346,8 @@ mod tests {
     fn a_brief_look_ends() {
         let mut cleaning = Cleaning::brief(Path::new("/nonexistent"));
         assert!((0..BRIEF.1).all(|_| cleaning.may_go_on()) && !cleaning.may_go_on());
+        cleaning.begin();
+        assert!(cleaning.may_go_on());
         let mut thorough = Cleaning::of_places([""; 0]);
         assert!((0..10 * BRIEF.1).all(|_| thorough.may_go_on()));
     }

@@ -41,6 +41,8 @@ pub struct CreateOptions {
     pub route: Option<Route>,
     /// Who one is to the server that it is on, where there is one.
     pub credentials: Credentials,
+    /// Whether it is to outlive its owner.
+    pub lasting: bool,
 }
 
 /// Ownership of a store; given up when dropped.

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::parameters::{CreateOptions, Hold, Leave, NotViable, OpenOptions, Opened, Receipt};
-use super::{Capabilities, Cleaning, Connections, Credentials, Envelope, Inbox, PeerRecord, Wake, Wanted};
+use super::{Capabilities, Cleaning, Connections, Credentials, Deliveries, Envelope, Inbox, PeerRecord, Wake, Wanted};
 use crate::connection_string::ProtocolName;
 use crate::error::Result;
 use crate::message::Message;
@@ -166,6 +166,9 @@ pub trait Connection: Send + fmt::Debug {
 
     /// The connections to other peers; `None` where the protocol has none.
     fn connections(&mut self) -> Option<&mut dyn Connections>;
+
+    /// The messages that stay in the store until they are acknowledged; `None` where the protocol cannot keep them.
+    fn deliveries(&mut self) -> Option<&mut dyn Deliveries>;
 
     /// Makes the name unreachable for senders; the mailbox can still be collected. Idempotent. If the process dies
     /// after it, whoever reconnects finds the mailbox.

@@ -85,7 +85,9 @@ pub(crate) enum Untrusted {
 pub(crate) fn read_untrusted(dir: BorrowedFd<'_>, name: &OsStr, limit: usize) -> io::Result<Untrusted> {
     // Without blocking: a FIFO in the place of a file must not stop the reader.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
+    let open = || rustix::fs::openat(dir, name, flags, Mode::empty());
+    // Asked twice: what is refused is set aside for good, which a refusal that passes is no reason for.
+    let file = match open().or_else(|error| if error == Errno::ACCESS { open() } else { Err(error) }) {
         Ok(file) => file,
         Err(Errno::NOENT) => return Ok(Untrusted::Gone),
         Err(Errno::LOOP | Errno::MLINK) => return Ok(Untrusted::Refused("it is a symbolic link")),

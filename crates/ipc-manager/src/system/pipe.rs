@@ -4,7 +4,9 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
@@ -70,6 +72,18 @@ pub(crate) fn reopen(fifo: BorrowedFd<'_>, for_reading: bool) -> io::Result<Owne
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn reopen(_: BorrowedFd<'_>, _: bool) -> io::Result<OwnedFd> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Waits, so long at most, until nobody has a pipe open for reading that this descriptor can write to. Returns whether
+/// that is so.
+pub(crate) fn has_no_reader(writer: BorrowedFd<'_>, within: Duration) -> io::Result<bool> {
+    // No event is asked for: the error that says it is told all the same.
+    let mut polled = [PollFd::from_borrowed_fd(writer, PollFlags::empty())];
+    let within = Timespec::try_from(within).unwrap_or_default();
+    match rustix::event::poll(&mut polled, Some(&within)) {
+        Ok(_) | Err(Errno::INTR) => Ok(polled[0].revents().contains(PollFlags::ERR)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// How many bytes wait in a pipe.

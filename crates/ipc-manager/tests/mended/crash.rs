@@ -2,15 +2,13 @@
 //! Processes that are killed at every system call of an operation in turn: whatever they leave, the next process can
 //! use it, and no acknowledged message is lost or doubled but the one in hand.
 
-use std::io;
-use std::process::{Child, Command, ExitCode, Stdio};
-use std::sync::OnceLock;
+use std::process::{ExitCode, Stdio};
 
 use ipc_manager::{Client, ConnectionString, ErrorKind, Spawn, Suspend};
+use ipc_manager_testkit::trace::{self, Step, Traced};
 use ipc_manager_testkit::{PATIENCE, Sandbox, Suite, Test};
 use serde_json::{Value, json};
 
-use super::{answer, can};
 use crate::file_bus::{FileBus, contents, dead_pid};
 
 pub fn tests() -> Vec<Test> {
@@ -27,28 +25,11 @@ pub fn tests() -> Vec<Test> {
         a_reap_that_is_killed_is_finished_by_the_next,
         a_removal_that_is_killed_is_finished_by_a_shutdown,
     ];
-    tests.into_iter().map(|test| test.only_if(can_trace)).collect()
-}
-
-fn can_trace() -> Result<(), String> {
-    static ANSWER: OnceLock<Result<(), String>> = OnceLock::new();
-    ANSWER.get_or_init(|| can("is traced")).clone()
-}
-
-fn is_traced() -> ExitCode {
-    answer(trace_me(), "a process cannot be traced by its parent")
-}
-
-fn trace_me() -> io::Result<()> {
-    // SAFETY: it touches no memory.
-    match unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+    tests.into_iter().map(|test| test.only_if(trace::can)).collect()
 }
 
 pub fn add_to(suite: Suite) -> Suite {
-    suite.act("steps", steps).act("is traced", is_traced)
+    suite.act("steps", steps)
 }
 
 /// Tells the act which bus, and which operation it is to be killed in.
@@ -57,9 +38,7 @@ const OPERATION: &str = "IPC_MANAGER_TEST_OPERATION";
 
 /// Stops here until the tracer lets this process go on, call by call.
 fn begin() {
-    trace_me().unwrap();
-    // SAFETY: it touches no memory; who started this process waits for its stop.
-    unsafe { libc::raise(libc::SIGSTOP) };
+    trace::begin().unwrap();
 }
 
 fn steps() -> ExitCode {
@@ -104,58 +83,22 @@ fn steps() -> ExitCode {
     unsafe { libc::_exit(0) }
 }
 
-/// A process that this thread traces; killed when dropped.
-struct Traced(Child);
-
-impl Traced {
-    fn start(bus: &FileBus, operation: &str) -> Self {
-        let mut command: Command = Suite::command("steps");
-        command.env(BUS, bus.info().to_string()).env(OPERATION, operation).stdin(Stdio::null());
-        let traced = Self(command.spawn().unwrap());
-        assert!(traced.has_stopped(), "the act failed before it began");
-        traced
-    }
-
-    fn pid(&self) -> libc::pid_t {
-        self.0.id().try_into().unwrap()
-    }
-
-    /// Waits until it stops; `false` if it ended.
-    fn has_stopped(&self) -> bool {
-        let mut status = 0;
-        // SAFETY: a child of this thread's that was not reaped, and a valid place for its status.
-        let waited = unsafe { libc::waitpid(self.pid(), &raw mut status, 0) };
-        assert_eq!(waited, self.pid(), "{}", io::Error::last_os_error());
-        assert!(libc::WIFSTOPPED(status) || status == 0, "the act failed: {status:#x}");
-        libc::WIFSTOPPED(status)
-    }
-
-    /// Lets it go on to the next entry to a system call; `false` if it ended.
-    fn step(&self) -> bool {
-        // The end of the call before, and the beginning of the next.
-        (0..2).all(|_| {
-            // SAFETY: it has stopped, and this thread traces it.
-            let resumed = unsafe { libc::ptrace(libc::PTRACE_SYSCALL, self.pid(), 0, 0) };
-            assert_eq!(resumed, 0, "{}", io::Error::last_os_error());
-            self.has_stopped()
-        })
-    }
-}
-
-impl Drop for Traced {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Kills the operation at each of its system calls in turn, each time on a bus of its own.
 fn at_every_call(sandbox: &Sandbox, operation: &str, prepare: fn(&FileBus), check: fn(&FileBus)) {
     for calls in 0.. {
         let bus = FileBus::at(&sandbox.dir().join(format!("bus-{calls}")));
         prepare(&bus);
-        let traced = Traced::start(&bus, operation);
-        let is_inside = (0..calls).all(|_| traced.step());
+        let mut command = Suite::command("steps");
+        command.env(BUS, bus.info().to_string()).env(OPERATION, operation).stdin(Stdio::null());
+        let mut traced = Traced::start(&mut command).unwrap();
+        let is_inside = (0..calls).all(|_| match traced.step() {
+            Step::Call(_) => true,
+            Step::Ended(status) => {
+                assert!(status.success(), "the act failed: {status}");
+                false
+            }
+            other => panic!("{other:?}"),
+        });
         drop(traced);
         println!("{operation}, killed at call {calls}");
         check(&bus);

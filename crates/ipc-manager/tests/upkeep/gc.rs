@@ -261,6 +261,7 @@ fn a_private_server_without_owner_and_keeper_goes(_: &Sandbox) {
     let servers = processes_of(|command| command.contains(&*path.to_string_lossy()));
     assert!(servers.len() > 1, "{servers:?}");
     assert!(gc(sandbox.dir()).leftovers.is_empty(), "its owner lives");
+    super::strangers::assert_out_of_reach(&sandbox);
     let keepers =
         processes_of(|command| command.contains("ipcm-server-keeper") && command.contains(&*path.to_string_lossy()));
     assert_eq!(keepers.len(), 1);

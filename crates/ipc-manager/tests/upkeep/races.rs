@@ -12,11 +12,14 @@ use super::{PROTOCOLS, gc, owner, store_of};
 
 /// How often each protocol is tried. One round takes some milliseconds.
 const ROUNDS: u32 = 16;
+/// How many stores are left at once.
+const STORES: usize = 12;
 
 pub fn tests() -> Vec<Test> {
     ipc_manager_testkit::tests![
         whoever_joins_as_a_bus_is_removed_has_it_or_is_refused,
         buses_that_come_and_go_are_left_alone,
+        several_who_clean_up_at_once_do_not_get_in_each_others_way,
     ]
 }
 
@@ -96,5 +99,24 @@ fn buses_that_come_and_go_are_left_alone(_: &Sandbox) {
         });
         assert_eq!(found, [], "{protocol}");
         assert!(sandbox.listing().is_empty(), "{protocol}");
+    }
+}
+
+fn several_who_clean_up_at_once_do_not_get_in_each_others_way(_: &Sandbox) {
+    for protocol in PROTOCOLS {
+        let sandbox = Sandbox::short();
+        let dir = sandbox.dir();
+        let mut puppet = Puppet::start(&Subject::new(protocol), "", dir);
+        for _ in 0..STORES {
+            puppet.must(&json!({"op": "spawn", "protocol": protocol, "guard": true}));
+        }
+        puppet.kill();
+        let found: Vec<_> = std::thread::scope(|scope| {
+            let cleaners: Vec<_> = (0..4).map(|_| scope.spawn(|| gc(dir).leftovers)).collect();
+            cleaners.into_iter().flat_map(|cleaner| cleaner.join().unwrap()).collect()
+        });
+        assert!(found.iter().all(|left| left.fate == Fate::Removed), "{protocol}: {found:?}");
+        assert!((STORES..=2 * STORES).contains(&found.len()), "{protocol}: {found:?}");
+        assert!(sandbox.listing().is_empty(), "{protocol}: {:?}", sandbox.listing());
     }
 }

@@ -40,6 +40,7 @@ pub fn add_to(suite: Suite) -> Suite {
     suite
         .act("is another user", || ExitCode::SUCCESS)
         .act("another user tries", another_user_tries)
+        .act("another user tries paths", another_user_tries_paths)
         .act("another user looks at root's", another_user_looks_at_roots)
 }
 
@@ -144,6 +145,21 @@ fn another_user_tries() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+fn another_user_tries_paths() -> ExitCode {
+    let paths: Vec<PathBuf> = serde_json::from_value(targets()).unwrap();
+    paths.iter().for_each(|path| assert_denied(path));
+    ExitCode::SUCCESS
+}
+
+/// Has another user try all that is in a directory, if this machine has one to try with.
+pub fn assert_out_of_reach(sandbox: &Sandbox) {
+    if can_be_another().is_ok() {
+        let paths: Vec<_> = sandbox.listing().into_iter().map(|path| sandbox.dir().join(path)).collect();
+        assert!(!paths.is_empty());
+        play_as_stranger("another user tries paths", sandbox.dir(), &serde_json::json!(paths));
+    }
+}
+
 /// Tries what the system has for a path.
 fn assert_denied(path: &Path) {
     let denied = |what: &str, tried: io::Result<()>| {
@@ -162,10 +178,10 @@ fn assert_denied(path: &Path) {
     );
     denied(
         "remove",
-        fs::remove_file(path).or_else(|error| match error.raw_os_error() {
+        fs::remove_file(path).map_err(|error| match error.raw_os_error() {
             // The parent is open to all for looking, and the directory is not empty.
-            Some(libc::EISDIR | libc::EPERM) => Err(io::ErrorKind::PermissionDenied.into()),
-            _ => Err(error),
+            Some(libc::EISDIR | libc::EPERM) => io::ErrorKind::PermissionDenied.into(),
+            _ => error,
         }),
     );
     denied("rename", fs::rename(path, path.with_file_name("renamed")));

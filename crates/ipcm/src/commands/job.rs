@@ -17,6 +17,8 @@ use crate::failure::{Failure, Outcome};
 const ID_VARIABLE: &str = "IPCM_MSG_ID";
 /// The variable that holds the sender of the message.
 const FROM_VARIABLE: &str = "IPCM_MSG_FROM";
+/// The variable that holds how often the message was handed out.
+pub(crate) const ATTEMPTS_VARIABLE: &str = "IPCM_MSG_ATTEMPTS";
 /// Longest output that is kept, in bytes. The library's own limit on a message is the same.
 const OUTPUT_BYTES: u64 = 64 << 20;
 

@@ -8,6 +8,7 @@ mod body;
 mod broadcast;
 mod completions;
 mod coproc;
+mod dead;
 mod demo;
 mod demo_count;
 mod demo_worker;
@@ -52,6 +53,7 @@ pub(crate) fn run(context: &mut Context, command: Command) -> Outcome {
         Command::Send(args) => send::run(context, &args),
         Command::Broadcast(args) => broadcast::run(context, &args),
         Command::Recv(args) => recv::run(context, &args),
+        Command::Dead(command) => dead::run(context, &command),
         Command::Request(args) => request::run(context, &args),
         Command::Serve(args) => serve::run(context, &args),
         Command::Ping(args) => ping::run(context, &args),

@@ -22,6 +22,7 @@ struct Row {
     across_processes: bool,
     order: &'static str,
     suspend: bool,
+    acknowledges: bool,
     wait: String,
     largest_message_bytes: usize,
     most_unread: Option<usize>,
@@ -48,6 +49,7 @@ pub(crate) fn run(context: &mut Context) -> Outcome {
                 across_processes: can.crosses_processes,
                 order: ORDER,
                 suspend: can.suspend,
+                acknowledges: can.acknowledges,
                 wait: can.wait.to_string(),
                 largest_message_bytes: can.largest_payload.unwrap_or(usize::MAX).min(Limits::DEFAULT.encoded_bytes),
                 most_unread: can.most_unread,
@@ -61,7 +63,7 @@ pub(crate) fn run(context: &mut Context) -> Outcome {
 }
 
 fn text(rows: &[Row]) -> String {
-    let head = ["protocol", "viable", "processes", "order", "suspend", "wait", "largest", "durability"];
+    let head = ["protocol", "viable", "processes", "order", "suspend", "acknowledge", "wait", "largest", "durability"];
     let mut cells = vec![head.map(str::to_owned).to_vec()];
     let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
     for row in rows {
@@ -71,6 +73,7 @@ fn text(rows: &[Row]) -> String {
             if row.across_processes { "many" } else { "one" }.to_owned(),
             row.order.to_owned(),
             yes(row.suspend),
+            yes(row.acknowledges),
             row.wait.clone(),
             format!("{} B", row.largest_message_bytes),
             row.durability.clone(),

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use ipc_manager::{Damaged, Message};
 use serde_json::json;
 
-use crate::args::RecvArgs;
 use crate::bus_choice;
+use crate::commands::exec;
 use crate::commands::seat::Seat;
 use crate::context::Context;
 use crate::escape::{escaped, escaped_json};
@@ -16,6 +16,8 @@ use crate::exit_code;
 use crate::failure::{Failure, Outcome, chain};
 use crate::message_document::MessageDocument;
 use crate::output::{Output, ascii_json};
+use crate::recv_args::RecvArgs;
+use crate::service_args::ExecArgs;
 use crate::signals::{Signals, Woken};
 
 /// Why receiving ended.
@@ -35,6 +37,14 @@ enum End {
 }
 
 pub(crate) fn run(context: &mut Context, args: &RecvArgs) -> Outcome {
+    if args.ack_by_exit {
+        let count = if args.follow || args.drain { args.count } else { Some(args.count.unwrap_or(1)) };
+        let (RecvArgs { drain, raw, timeout, bus, name, command, .. }, jobs, keep_going) = (args.clone(), 1, false);
+        return exec::acknowledging(
+            context,
+            &ExecArgs { jobs, count, drain, keep_going, raw, timeout, bus, name, command },
+        );
+    }
     let info = context.choose_bus(&args.bus)?;
     let choice = bus_choice::name(&args.name)?;
     let signals = Signals::catch()?;

@@ -31,7 +31,9 @@ impl Seat {
     /// back for; `unprinted` are messages that were taken out of it and go back first.
     pub(crate) fn leave(mut self, context: &Context, unprinted: &[Message], reader: bool) -> Outcome<()> {
         let put_back = if unprinted.is_empty() { Ok(()) } else { self.client.requeue(unprinted) };
-        let unread = self.client.is_ready().unwrap_or(false);
+        let own = self.client.name().to_string();
+        let has_dead = |client: &mut Client| client.dead(&own).is_ok_and(|dead| !dead.is_empty());
+        let unread = self.client.is_ready().unwrap_or(false) || (reader && has_dead(&mut self.client));
         let wanted = self.suspended.is_some() || (unread && (self.chosen || reader));
         let left = if wanted && self.client.capabilities().suspend {
             let name = self.client.name().to_string();

@@ -49,18 +49,27 @@ impl Answer {
         self
     }
 
-    /// Adds messages that were taken, and reports on what was no message, if there was any.
-    pub(super) fn with_messages(self, messages: &[Message], damaged: &[Damaged]) -> Self {
-        let documents: Vec<_> = messages.iter().filter_map(MessageDocument::new).collect();
-        let answer = self.with("messages", &documents);
+    /// Adds a message.
+    pub(super) fn with_message(self, message: &Message) -> Self {
+        self.with("message", &MessageDocument::new(message))
+    }
+
+    /// Adds reports on what was no message, if there was any.
+    pub(super) fn with_damaged(self, damaged: &[Damaged]) -> Self {
         if damaged.is_empty() {
-            return answer;
+            return self;
         }
         let told = |damaged: &Damaged| {
             let kept = damaged.set_aside().map(|path| path.to_string_lossy().into_owned());
             json!({ "message": chain(damaged.error()).join(": "), "kept_at": kept })
         };
-        answer.with("damaged", &damaged.iter().map(told).collect::<Vec<_>>())
+        self.with("damaged", &damaged.iter().map(told).collect::<Vec<_>>())
+    }
+
+    /// Adds messages that were taken, and reports on what was no message, if there was any.
+    pub(super) fn with_messages(self, messages: &[Message], damaged: &[Damaged]) -> Self {
+        let documents: Vec<_> = messages.iter().filter_map(MessageDocument::new).collect();
+        self.with("messages", &documents).with_damaged(damaged)
     }
 
     /// The line, for a request under that id.

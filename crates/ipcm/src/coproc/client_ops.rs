@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::os::fd::AsRawFd;
 use std::time::SystemTime;
 
-use ipc_manager::{Client, ConnectionString, ErrorKind, Message, PeerState, Suspend};
+use ipc_manager::{Client, ConnectionString, ErrorKind, Limits, Message, PeerState, Suspend};
 use serde_json::Value;
 
 use super::answer::{Answer, Failed, Outcome};
@@ -18,6 +18,13 @@ impl Engine<'_> {
         let info = self.info_for(request)?;
         let listen = request.boolean("listen")?.unwrap_or(true);
         let mut builder = Client::builder(&name, &info).registry(self.registry.clone()).listen(listen);
+        if let Some(hold) = request.seconds("hold")? {
+            builder = builder.hold(hold);
+        }
+        if let Some(most) = request.count("delivery_attempts")? {
+            let delivery_attempts = u32::try_from(most).unwrap_or(u32::MAX);
+            builder = builder.limits(Limits { delivery_attempts, ..Limits::default() });
+        }
         if let Some(user) = request.string("user")? {
             builder = builder.user(&user);
         }

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a coprocess holds, and who answers which operation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use ipc_manager::{Client, Registry, Route, Spawn};
+use ipc_manager::{Client, Delivery, Registry, Route, Spawn};
 
 use super::answer::{Failed, Outcome};
 use super::request::Request;
 
 /// A handle: its letter is in its name, its number keeps the order in which handles were given out.
-type Handle = u64;
+pub(super) type Handle = u64;
 
 /// The buses and clients of one coprocess.
 pub(super) struct Engine<'a> {
@@ -18,12 +18,15 @@ pub(super) struct Engine<'a> {
     pub(super) asked_to_end: &'a dyn Fn() -> bool,
     buses: BTreeMap<Handle, Spawn>,
     clients: BTreeMap<Handle, Client>,
-    given: (Handle, Handle),
+    /// What was received and is not acknowledged yet, and by which client.
+    deliveries: BTreeMap<Handle, (Handle, Delivery)>,
+    given: (Handle, Handle, Handle),
 }
 
 impl<'a> Engine<'a> {
     pub(super) fn new(registry: Registry, asked_to_end: &'a dyn Fn() -> bool) -> Self {
-        Self { registry, asked_to_end, buses: BTreeMap::new(), clients: BTreeMap::new(), given: (0, 0) }
+        let (buses, clients, deliveries) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { registry, asked_to_end, buses, clients, deliveries, given: (0, 0, 0) }
     }
 
     /// Carries a request out and gives the line that answers it.
@@ -43,6 +46,10 @@ impl<'a> Engine<'a> {
             "broadcast" => self.broadcast(request),
             "recv" => self.recv(request),
             "requeue" => self.requeue(request),
+            "receive" => self.receive(request),
+            "acknowledge" => self.acknowledge(request),
+            "put_back" | "extend" => self.settle(request),
+            "dead" | "revive" => self.dead(request),
             "ready" | "pending" => self.ready(request),
             "peers" => self.peers(request),
             "peer" => self.peer(request),
@@ -77,9 +84,38 @@ impl<'a> Engine<'a> {
         format!("c{}", self.given.1)
     }
 
-    /// The client that a request means.
-    pub(super) fn client(&mut self, request: &Request) -> Result<&mut Client, Failed> {
-        let handle = match request.string("client")? {
+    /// Keeps a delivery; its handle.
+    pub(super) fn keep_delivery(&mut self, client: Handle, delivery: Delivery) -> String {
+        self.given.2 += 1;
+        self.deliveries.insert(self.given.2, (client, delivery));
+        format!("d{}", self.given.2)
+    }
+
+    /// The handle of the delivery that a request means.
+    pub(super) fn delivery_handle(&self, request: &Request) -> Result<Handle, Failed> {
+        let text = request.required_string("delivery")?;
+        let handle = handle(&text, 'd', self.given.2).ok_or_else(|| unknown("delivery", &text))?;
+        let (client, _) = self.deliveries.get(&handle).ok_or_else(|| unknown("delivery", &text))?;
+        if request.get("client").is_some() && self.client_handle(request)? != *client {
+            return Err(Failed::usage(format!("the delivery {text:?} is another client's")));
+        }
+        Ok(handle)
+    }
+
+    /// The delivery under a handle.
+    pub(super) fn delivery(&self, handle: Handle) -> Option<&Delivery> {
+        self.deliveries.get(&handle).map(|(_, delivery)| delivery)
+    }
+
+    /// Takes a delivery out, with the client that received it.
+    pub(super) fn take_delivery(&mut self, handle: Handle) -> Option<(Delivery, &mut Client)> {
+        let (client, delivery) = self.deliveries.remove(&handle)?;
+        Some((delivery, self.clients.get_mut(&client)?))
+    }
+
+    /// The handle of the client that a request means.
+    pub(super) fn client_handle(&self, request: &Request) -> Result<Handle, Failed> {
+        Ok(match request.string("client")? {
             Some(text) => handle(&text, 'c', self.given.1).ok_or_else(|| unknown("client", &text))?,
             None => {
                 // One that has left is meant only where there is no other.
@@ -91,7 +127,12 @@ impl<'a> Engine<'a> {
                     (connected, _) => return Err(ambiguous("client", connected.len())),
                 }
             }
-        };
+        })
+    }
+
+    /// The client that a request means.
+    pub(super) fn client(&mut self, request: &Request) -> Result<&mut Client, Failed> {
+        let handle = self.client_handle(request)?;
         self.clients.get_mut(&handle).ok_or_else(|| unknown("client", &format!("c{handle}")))
     }
 
@@ -131,6 +172,10 @@ impl<'a> Engine<'a> {
 
     /// Disconnects every client, then shuts down every guarded bus.
     pub(super) fn leave_all(&mut self) {
+        // What was received and not acknowledged waits for whoever continues the name.
+        let in_hand: BTreeSet<Handle> =
+            std::mem::take(&mut self.deliveries).into_values().map(|(client, _)| client).collect();
+        self.clients.retain(|handle, _| !in_hand.contains(handle));
         for client in self.clients.values_mut().filter(|client| client.is_connected()) {
             // Nobody is left to be told; what was unread is discarded, as the caller chose by ending.
             let _ = client.disconnect();

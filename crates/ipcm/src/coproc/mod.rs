@@ -5,14 +5,16 @@
 //! answered by exactly one line, in order, flushed at once: `{"ok":true,...}` or
 //! `{"ok":false,"error":{"code":"...","message":"..."}}`. One coprocess holds any number of buses and clients; `bus` and
 //! `client` are the handles it hands out, and may be left out where there is exactly one. The end of input disconnects
-//! every client and shuts down every guarded bus.
+//! every client and shuts down every guarded bus; one with a message that was received and not acknowledged is suspended.
 //!
 //! A client that has left the bus keeps its handle, so that what is asked of it is answered with `disconnected`.
-//! `recv` without a `timeout` does not wait; with one it waits for the first message and then takes all that is there.
+//! `receive` answers with a `delivery`, the handle of a message that stays in the store until `acknowledge`; without one
+//! where no message is there. `recv` without a `timeout` does not wait; with one it waits for the first message and then takes all that is there.
 
 mod answer;
 mod bus_ops;
 mod client_ops;
+mod delivery_ops;
 mod engine;
 mod message_ops;
 mod request;

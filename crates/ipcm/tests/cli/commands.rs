@@ -43,19 +43,19 @@ fn protocols_are_listed() {
     let listed: serde_json::Value = serde_json::from_str(&bench.ipcm(&["--json", "protocols"]).stdout).unwrap();
     let protocols = listed["protocols"].as_array().unwrap();
     let named = |name: &str| protocols.iter().find(|protocol| protocol["name"] == name).unwrap().to_string();
-    insta::assert_snapshot!(named("MessageFiles"), @r#"{"across_processes":true,"automatic":true,"durability":"power","largest_message_bytes":67108864,"most_unread":null,"name":"MessageFiles","order":"per sender","reason":null,"suspend":true,"viable":true,"wait":"inotify"}"#);
-    insta::assert_snapshot!(named("LocalMemory"), @r#"{"across_processes":false,"automatic":false,"durability":"process","largest_message_bytes":1048576,"most_unread":10000,"name":"LocalMemory","order":"per sender","reason":null,"suspend":true,"viable":true,"wait":"descriptor"}"#);
+    insta::assert_snapshot!(named("MessageFiles"), @r#"{"acknowledges":true,"across_processes":true,"automatic":true,"durability":"power","largest_message_bytes":67108864,"most_unread":null,"name":"MessageFiles","order":"per sender","reason":null,"suspend":true,"viable":true,"wait":"inotify"}"#);
+    insta::assert_snapshot!(named("LocalMemory"), @r#"{"acknowledges":true,"across_processes":false,"automatic":false,"durability":"process","largest_message_bytes":1048576,"most_unread":10000,"name":"LocalMemory","order":"per sender","reason":null,"suspend":true,"viable":true,"wait":"descriptor"}"#);
     let table = bench.ipcm(&["protocols"]);
     let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
     let lines: Vec<String> = table.stdout.lines().map(words).collect();
-    assert_eq!(lines[0], "protocol viable processes order suspend wait largest durability");
+    assert_eq!(lines[0], "protocol viable processes order suspend acknowledge wait largest durability");
     assert!(
-        lines.contains(&"MessageFiles yes many per sender yes inotify 67108864 B power".into()),
+        lines.contains(&"MessageFiles yes many per sender yes yes inotify 67108864 B power".into()),
         "{}",
         table.shown()
     );
     assert!(
-        lines.contains(&"LocalMemory yes one per sender yes descriptor 1048576 B process".into()),
+        lines.contains(&"LocalMemory yes one per sender yes yes descriptor 1048576 B process".into()),
         "{}",
         table.shown()
     );

@@ -17,7 +17,7 @@ fn every_test_file_is_listed() {
     }
 }
 
-const COMMANDS: [&str; 26] = [
+const COMMANDS: [&str; 27] = [
     "demo",
     "run",
     "spawn",
@@ -27,6 +27,7 @@ const COMMANDS: [&str; 26] = [
     "send",
     "broadcast",
     "recv",
+    "dead",
     "request",
     "serve",
     "ping",

@@ -7,6 +7,7 @@
 mod bench;
 mod commands;
 mod coproc;
+mod delivery;
 mod demo;
 mod errors;
 mod guard;

@@ -10,6 +10,7 @@ use crate::system::process::own_pid;
 
 /// How many bits the counter has. The other 50 of the 74 are random.
 const COUNTER_BITS: u32 = 24;
+const RANDOM: u64 = (1 << 50) - 1;
 
 /// What a thread makes ids from.
 #[derive(Clone, Copy)]
@@ -36,6 +37,12 @@ pub(super) fn next(now: u64) -> Uuid {
     made.unwrap_or_else(|_| Uuid::now_v7())
 }
 
+/// Whether this thread made an id, in this process.
+pub(super) fn is_of_this_thread(id: Uuid) -> bool {
+    let maker = MAKER.try_with(Cell::get);
+    maker.is_ok_and(|maker| maker.pid == own_pid() && (id.as_u64_pair().1 & RANDOM) == maker.random)
+}
+
 impl Maker {
     fn next(self, now: u64) -> (Self, Uuid) {
         let pid = own_pid();
@@ -51,7 +58,7 @@ impl Maker {
         let (high, low) = Uuid::new_v4().as_u64_pair();
         // Both without the bits in which every UUID has its version and variant; the upper half of the counter is free.
         let counter = u32::try_from(high >> 41).unwrap_or(0);
-        Self { pid, milliseconds: 0, counter, random: low & ((1 << 50) - 1) }
+        Self { pid, milliseconds: 0, counter, random: low & RANDOM }
     }
 
     fn id(self) -> Uuid {
@@ -82,6 +89,14 @@ mod tests {
             assert_eq!((id.get_version_num(), id.get_variant()), (7, uuid::Variant::RFC4122));
         }
         assert_eq!(ids[0].get_timestamp().unwrap().to_unix(), (NOW / 1000, 0));
+    }
+
+    #[test]
+    fn a_thread_knows_what_it_made() {
+        let id = next(NOW);
+        let theirs = std::thread::spawn(move || (next(NOW), is_of_this_thread(id))).join().unwrap();
+        assert!(is_of_this_thread(id) && is_of_this_thread(next(NOW)));
+        assert!(!theirs.1 && !is_of_this_thread(theirs.0) && !is_of_this_thread(Uuid::now_v7()));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! One peer on a bus of AtomicPipe.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::outgoing::Outgoing;
 use super::stream::Stream;
@@ -11,7 +11,8 @@ use crate::message::Message;
 use crate::name::PeerName;
 use crate::protocol::directory_store::{Seat, Seated, Store};
 use crate::protocol::{
-    Connection, Connections, Damaged, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, Receipt, Wake, Wanted,
+    Connection, Connections, Damaged, Deliveries, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, Receipt,
+    Wake, Wanted,
 };
 use crate::stats::Stats;
 use crate::system::pipe;
@@ -22,6 +23,10 @@ const TRY_ALL_THE_SAME: Duration = Duration::from_secs(1);
 const TRY_AGAIN: Duration = Duration::from_millis(5);
 /// How often a FIFO is drained and closed until writers must be faster for ever.
 const MOST_ROUNDS: usize = 10_000;
+/// How long one round waits for a forked child to close its copy of the FIFO, and all of them together. Senders look at the
+/// name more often than that.
+const FOR_A_CHILD: Duration = Duration::from_millis(1);
+const MOST_FOR_A_CHILD: Duration = Duration::from_millis(200);
 
 /// See [`super::AtomicPipe`].
 #[derive(Debug)]
@@ -152,18 +157,27 @@ impl Connection for AtomicPipeConnection {
         None
     }
 
+    fn deliveries(&mut self) -> Option<&mut dyn Deliveries> {
+        None
+    }
+
     fn unlist(&mut self) -> Result<()> {
         self.seat.unlist()
     }
 
     fn seal(&mut self, inbox: &mut Inbox) -> Result<()> {
+        let begun = Instant::now();
         for _ in 0..MOST_ROUNDS {
             self.collect_from_fifo(usize::MAX, usize::MAX, inbox)?;
-            // With a descriptor for writing only, the FIFO and what is in it stay, but it has no reader: no write
-            // succeeds any more, and what was written before can be counted.
+            // With a descriptor for writing only, the FIFO and what is in it stay, but it has no reader here: what was
+            // written before can be counted.
             let failed = |error| self.seat.failed("the FIFO cannot be closed", error);
             self.fifo = pipe::reopen(self.fifo.as_fd(), false).map_err(failed)?;
-            if pipe::waiting(self.fifo.as_fd()).map_err(failed)? == 0 {
+            // No write succeeds any more once nobody has it open for reading. A child that was forked meanwhile has, until
+            // it becomes another program; where it never does, those who send notice that the name is gone.
+            let is_closed = pipe::has_no_reader(self.fifo.as_fd(), FOR_A_CHILD).map_err(failed)?;
+            let is_long = begun.elapsed() > MOST_FOR_A_CHILD;
+            if (is_closed || is_long) && pipe::waiting(self.fifo.as_fd()).map_err(failed)? == 0 {
                 return Ok(());
             }
             self.fifo = pipe::reopen(self.fifo.as_fd(), true).map_err(failed)?;

@@ -51,6 +51,7 @@ impl Protocol for AtomicPipe {
             largest_payload: None,
             most_unread: None,
             queues: true,
+            acknowledges: false,
             connections: false,
             durability: Durability::Process,
             credentials: false,
@@ -90,3 +91,6 @@ impl Protocol for AtomicPipe {
         directory_store::destroy(KIND, route)
     }
 }
+
+#[cfg(test)]
+mod fuzz;

@@ -250,7 +250,7 @@ impl Stream {
     /// Passes over bytes that are no frame until there may be one again. `false` if there is none in what was read.
     fn resynchronise(&mut self, why: &'static str) -> bool {
         let filled = &self.buffer[self.begin..self.end];
-        let sound = (1..filled.len()).find(|offset| is_plausible(&filled[*offset..]));
+        let sound = (1..filled.len()).find(|offset| self.is_plausible(&filled[*offset..]));
         // Where nothing is sound, the last bytes may be the beginning of a header.
         let passed = sound.unwrap_or_else(|| filled.len().saturating_sub(HEADER_BYTES - 1)).max(1);
         self.passed_over += passed;
@@ -261,21 +261,25 @@ impl Stream {
         sound.is_some()
     }
 
+    /// Whether a frame may begin here: a header that can be one, and behind its payload another one or the end; or one of a
+    /// process that is there, which bytes without a meaning hardly ever name. What is behind that may be junk again.
+    fn is_plausible(&self, bytes: &[u8]) -> bool {
+        let Some(Ok(header)) = Header::read(bytes) else { return false };
+        let is_followed = match bytes.get(HEADER_BYTES + header.size..) {
+            None => false,
+            Some([]) => true,
+            Some(after) => Header::read(after).is_none_or(|header| header.is_ok()),
+        };
+        is_followed
+            || self.unfinished.get(&header.writer).is_some_and(|unfinished| unfinished.next == header.part)
+            || u32::try_from(header.writer.pid).is_ok_and(process::pid_is_alive)
+    }
+
     fn report_passed_over(&mut self, why: &str) {
         let bytes = std::mem::take(&mut self.passed_over);
         if bytes > 0 {
             self.report(format!("{bytes} bytes in the FIFO are no frame: {why}"));
         }
-    }
-}
-
-/// Whether a frame may begin here: a header that can be one, and behind its payload another one or the end.
-fn is_plausible(bytes: &[u8]) -> bool {
-    let Some(Ok(header)) = Header::read(bytes) else { return false };
-    match bytes.get(HEADER_BYTES + header.size..) {
-        None => false,
-        Some([]) => true,
-        Some(after) => Header::read(after).is_none_or(|header| header.is_ok()),
     }
 }
 

@@ -54,7 +54,9 @@ fn look_at(store: &FileStore, cleaning: &mut Cleaning) {
     let fate = match store.clean(dir, cleaning) {
         Ok(Some(fate)) => fate,
         Ok(None) => return,
-        Err(error) => Fate::Kept(error.to_string()),
+        // Somebody else was faster.
+        Err(_) if !is_any() => return,
+        Err(error) => Fate::kept(&error),
     };
     let (protocol, path) = (Some(store.kind.protocol.to_owned()), dir.unwrap_or(path).to_owned());
     cleaning.note(Leftover { kind: LeftoverKind::Bus, protocol, path, fate });
@@ -229,7 +231,8 @@ fn clean_older_doorbells(base: &Path, seconds: u64, cleaning: &mut Cleaning) {
         let fate = match beside.clean(&path, cleaning.is_dry_run()) {
             Ok(Some(fate)) => fate,
             Ok(None) => continue,
-            Err(error) => Fate::Kept(error.to_string()),
+            Err(_) if !path.exists() => continue,
+            Err(error) => Fate::kept(&error),
         };
         cleaning.note(Leftover { kind: LeftoverKind::Doorbells, protocol: None, path, fate });
     }

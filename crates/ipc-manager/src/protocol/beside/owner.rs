@@ -225,7 +225,7 @@ impl Beside {
         let mut names = files::names(self.dir())?;
         names.sort_by_key(|name| [OWNER, MADE, SECTION].iter().position(|note| name == note).map_or(0, |at| at + 1));
         // Those who sleep look, and find that the store is gone.
-        if let Ok(ringer) = Ringer::new(&self.porch) {
+        if let Ok(ringer) = Ringer::new(self.porch()) {
             names.iter().filter(|name| Porch::is_bell(name)).for_each(|bell| {
                 let _ = ringer.ring(bell);
             });

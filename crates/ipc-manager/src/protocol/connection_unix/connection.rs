@@ -12,8 +12,8 @@ use crate::message::Message;
 use crate::name::PeerName;
 use crate::protocol::directory_store::{Seat, Seated, Store};
 use crate::protocol::{
-    Connection, ConnectionRecord, Connections, Damaged, Directory, Envelope, Inbox, Leave, OpenOptions, Opened,
-    Receipt, Wake, Wanted,
+    Connection, ConnectionRecord, Connections, Damaged, Deliveries, Directory, Envelope, Inbox, Leave, OpenOptions,
+    Opened, Receipt, Wake, Wanted,
 };
 use crate::stats::Stats;
 
@@ -153,6 +153,10 @@ impl Connection for ConnectionUnixConnection {
 
     fn connections(&mut self) -> Option<&mut dyn Connections> {
         Some(self)
+    }
+
+    fn deliveries(&mut self) -> Option<&mut dyn Deliveries> {
+        None
     }
 
     fn unlist(&mut self) -> Result<()> {

@@ -54,6 +54,7 @@ impl Protocol for ConnectionUnix {
             largest_payload: None,
             most_unread: None,
             queues: true,
+            acknowledges: false,
             connections: true,
             credentials: false,
             durability: Durability::Process,
@@ -94,3 +95,6 @@ impl Protocol for ConnectionUnix {
         directory_store::destroy(KIND, route)
     }
 }
+
+#[cfg(test)]
+mod fuzz;

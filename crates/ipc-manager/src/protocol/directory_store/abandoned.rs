@@ -12,7 +12,7 @@ use rustix::fs::FileType;
 
 use super::owner::{self, MADE, OWNER, Terms};
 use super::{Kind, LOCK, SECTION_DEADLINE, Sidecar, Store, is_reserved};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::cleaning::{NamedFor, move_aside};
 use crate::protocol::{Cleaning, Fate, Leftover, LeftoverKind};
 use crate::route::Route;
@@ -55,7 +55,9 @@ fn look_at(kind: Kind, route: &Route, cleaning: &mut Cleaning) {
     let fate = match clean_store(&store, identity, cleaning) {
         Ok(Some(fate)) => fate,
         Ok(None) => return,
-        Err(error) => Fate::Kept(error.to_string()),
+        // Somebody else was faster.
+        Err(error) if error.kind() == ErrorKind::NoSuchBus || !Path::new(route.as_str()).exists() => return,
+        Err(error) => Fate::kept(&error),
     };
     // Without a note of the protocol another kind may know what this one does not.
     if maker.is_none() && matches!(fate, Fate::Kept(_)) {

@@ -169,7 +169,10 @@ fn continue_entry(
         if let Some(held) = moved {
             let _ = files::rename(store.dir(), disk, &held.entry);
         }
-        remove_life(store, disk, &life);
+        // A lock that nobody holds says at once that its name's holder is dead.
+        if !held.is_some_and(|held| held.state == PeerState::Dead) {
+            remove_life(store, disk, &life);
+        }
         return Err(error);
     }
     Ok(life)

@@ -232,4 +232,6 @@ fn joined(before: &str, name: &OsStr, after: &str) -> OsString {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

@@ -111,7 +111,7 @@ impl Store {
     /// When a holder of the name last put anything on record.
     pub(super) fn last_written(&self, disk: &OsStr) -> Option<SystemTime> {
         let last = Sidecar::ALL.into_iter().filter_map(|sidecar| self.written(disk, sidecar)).max();
-        last.map(|last| last + TICK)
+        last.map(after_a_tick)
     }
 
     fn written(&self, disk: &OsStr, sidecar: Sidecar) -> Option<SystemTime> {
@@ -211,7 +211,7 @@ pub(in crate::protocol) struct Resumed {
 }
 
 /// Splits length-prefixed records; the offset of a record that is cut short, if there is one.
-fn split_records(mut rest: &[u8]) -> (Vec<&[u8]>, Option<usize>) {
+pub(super) fn split_records(mut rest: &[u8]) -> (Vec<&[u8]>, Option<usize>) {
     let whole = rest.len();
     let mut records = Vec::new();
     while !rest.is_empty() {
@@ -223,6 +223,11 @@ fn split_records(mut rest: &[u8]) -> (Vec<&[u8]>, Option<usize>) {
         rest = after;
     }
     (records, None)
+}
+
+/// The end of time is no later after a tick: a file may claim any.
+fn after_a_tick(time: SystemTime) -> SystemTime {
+    time.checked_add(TICK).unwrap_or(time)
 }
 
 fn first_line(content: &[u8]) -> Option<&str> {
@@ -240,6 +245,14 @@ mod tests {
         assert_eq!(split_records(b"\0\0\0\x02ab\0\0\0\0"), (vec![&b"ab"[..], b""], None));
         assert_eq!(split_records(b"\0\0\0\x02ab\0\0\0"), (vec![&b"ab"[..]], Some(6)));
         assert_eq!(split_records(b"\0\0\0\x02ab\xff\xff\xff\xffx"), (vec![&b"ab"[..]], Some(6)));
+    }
+
+    #[test]
+    fn a_file_from_the_end_of_time_is_one() {
+        let seconds = i64::MAX.unsigned_abs();
+        let last = UNIX_EPOCH.checked_add(Duration::new(seconds, 999_999_999)).unwrap();
+        assert_eq!(after_a_tick(last), last);
+        assert_eq!(after_a_tick(UNIX_EPOCH), UNIX_EPOCH + TICK);
     }
 
     #[test]

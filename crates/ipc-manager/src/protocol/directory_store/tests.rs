@@ -2,7 +2,7 @@
 
 use super::*;
 
-const KIND: Kind = Kind {
+pub(super) const KIND: Kind = Kind {
     protocol: "Test",
     max_name: |_| 200,
     keeps_mailbox: true,

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use super::claim;
+use super::delivery::{Hand, attempts_of};
 use super::file::{Change, LARGEST, Seen, StateFile};
 use super::listing::Listing;
 use super::state::State;
@@ -14,9 +15,10 @@ use crate::limits::Limits;
 use crate::message::{Message, MessageId};
 use crate::name::PeerName;
 use crate::protocol::beside::{Beside, Holder};
+use crate::protocol::room::Room;
 use crate::protocol::{
-    Connection, Connections, Damaged, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, PeerState, Receipt, Wake,
-    Wanted,
+    Connection, Connections, Damaged, Deliveries, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, PeerState,
+    Receipt, Wake, Wanted,
 };
 use crate::stats::Stats;
 use crate::system::bell::Bell;
@@ -32,22 +34,26 @@ const LOOK_FOR_FOREIGN: Duration = Duration::from_millis(100);
 const POLL: Duration = Duration::from_millis(20);
 
 /// The key that says that a message was put back by its reader, which had counted it.
-const PUT_BACK: &str = "ipcm_again";
+pub(super) const PUT_BACK: &str = "ipcm_again";
+
+/// How often a message was handed out and not acknowledged.
+pub(super) const ATTEMPTS: &str = "ipcm_attempts";
 
 /// See the module.
 #[derive(Debug)]
-struct JsonFileConnection {
-    listing: Listing,
-    name: PeerName,
+pub(super) struct JsonFileConnection {
+    pub(super) listing: Listing,
+    pub(super) name: PeerName,
     holder: Holder,
-    limits: Limits,
+    pub(super) limits: Limits,
     bell: Option<Doorbell>,
-    ringer: Option<Ringer>,
+    pub(super) ringer: Option<Ringer>,
     /// Readable while something is left that is known of, where there is no doorbell to ring.
     left_over: Bell,
     has_rung: bool,
     /// How the file was when nothing waited in it.
-    empty: Option<Seen>,
+    pub(super) empty: Option<Seen>,
+    pub(super) hand: Hand,
     is_unlisted: bool,
 }
 
@@ -62,8 +68,11 @@ pub(super) fn open(file: StateFile, options: OpenOptions) -> Result<Opened> {
         log::warn!("{name}: the doorbell cannot be hung up, so this peer polls: {error}");
     }
     let mut listing = Listing::new(file, Some(name.clone()));
-    let (state, _) = listing.file.read()?;
-    listing.note(&state);
+    // The name is taken, so nothing may fail any more: who else is there is found out at the first look, too.
+    match listing.file.read() {
+        Ok((state, _)) => listing.note(&state),
+        Err(error) => log::debug!("{name}: peers without a bell cannot be looked for: {error}"),
+    }
     let connection = JsonFileConnection {
         listing,
         name,
@@ -74,6 +83,7 @@ pub(super) fn open(file: StateFile, options: OpenOptions) -> Result<Opened> {
         left_over,
         has_rung: false,
         empty: None,
+        hand: Hand::default(),
         is_unlisted: false,
     };
     Ok(Opened { connection: Box::new(connection), stats, discarded })
@@ -81,7 +91,7 @@ pub(super) fn open(file: StateFile, options: OpenOptions) -> Result<Opened> {
 
 impl JsonFileConnection {
     /// Forgets the rings until now, before looking.
-    fn note_rings(&mut self) {
+    pub(super) fn note_rings(&mut self) {
         if let Some(bell) = &self.bell {
             bell.clear();
         }
@@ -92,7 +102,7 @@ impl JsonFileConnection {
     }
 
     /// Keeps the descriptors readable while something is known to be there.
-    fn ring_if(&mut self, is_left: bool) {
+    pub(super) fn ring_if(&mut self, is_left: bool) {
         if is_left && !self.has_rung {
             self.left_over.ring();
             self.has_rung = true;
@@ -100,7 +110,7 @@ impl JsonFileConnection {
     }
 
     /// Whether a message waits.
-    fn look(&mut self) -> Result<bool> {
+    pub(super) fn look(&mut self) -> Result<bool> {
         let now = self.listing.file.seen()?;
         if self.empty.is_some_and(|empty| empty.is_unchanged(&now)) {
             return Ok(false);
@@ -112,16 +122,30 @@ impl JsonFileConnection {
             let error = Error::new(ErrorKind::NoSuchPeer, "this client's mailbox was removed by somebody else");
             return Err(self.listing.file.place(error.about_peer(self.name.as_str())).with_retryable(false));
         }
-        let has_message = state.has_message(self.name.as_str());
+        let name = self.name.as_str();
+        let in_hand = self.hand.len();
+        let has_message = state.has_message(name) && (in_hand == 0 || state.waiting(name)? > in_hand);
         self.empty = (!has_message).then_some(seen);
         Ok(has_message)
+    }
+
+    /// The message that a text is, without what is ours in it; whether reading it counts; how often it was handed out.
+    pub(super) fn read(&self, text: &str) -> Result<(Message, bool, u32)> {
+        let message = Message::from_json(text.as_bytes(), &self.limits)?;
+        if message.to() != Some(&self.name) {
+            let error = Error::new(ErrorKind::Corrupt, "the message is addressed to somebody else");
+            return Err(error.about_message(message.id().as_str()));
+        }
+        let attempts = attempts_of(&message);
+        let (message, put_back) = message.without_extra(PUT_BACK);
+        Ok((message.without_extra(ATTEMPTS).0, put_back.is_none(), attempts))
     }
 
     fn current_holder(&self) -> Holder {
         if self.is_unlisted { self.holder.leaving() } else { self.holder.clone() }
     }
 
-    fn text_of(&self, message: &Message) -> Result<String> {
+    pub(super) fn text_of(&self, message: &Message) -> Result<String> {
         let json = message.to_json(&self.limits)?;
         let limit = self.limits.encoded_bytes.min(LARGEST / 2);
         if json.len() > limit {
@@ -132,10 +156,11 @@ impl JsonFileConnection {
     }
 }
 
-/// Puts a message into a mailbox, if that is there; and says whose bell to ring.
+/// Puts a message into a mailbox, if that is there and has room; and says whose bell to ring.
 fn append(
     state: &mut State,
     porch: Option<&crate::system::doorbell::Porch>,
+    room: &mut Room<PeerName>,
     to: &PeerName,
     text: String,
 ) -> Result<(Receipt, Option<OsString>)> {
@@ -144,6 +169,7 @@ fn append(
     let Some(held) = held else {
         return Err(Error::new(ErrorKind::NoSuchPeer, "no peer of that name is on the bus"));
     };
+    room.take(to, |_| state.unread(to.as_str()))?;
     state.append(to.as_str(), text);
     let is_there = held == PeerState::Active;
     let bell = standing.holder().filter(|_| is_there).and_then(Holder::bell);
@@ -164,11 +190,13 @@ impl Connection for JsonFileConnection {
                 }
             }
         }
-        let porch = self.listing.porch();
+        let (porch, most_unread) = (self.listing.porch(), self.limits.unread_messages);
         let stored = self.listing.file.change(|state| {
             let (mut done, mut bells, mut refused) = (Vec::new(), BTreeSet::new(), None);
+            // For this change only: the whole state is at hand.
+            let mut room = Room::new(most_unread);
             for (envelope, text) in envelopes.iter().zip(texts) {
-                match append(state, porch, envelope.to(), text) {
+                match append(state, porch, &mut room, envelope.to(), text) {
                     Ok((receipt, bell)) => {
                         done.push(receipt);
                         bells.extend(bell);
@@ -217,18 +245,16 @@ impl Connection for JsonFileConnection {
         }
         let wanted = most.saturating_sub(inbox.len());
         let name = self.name.as_str();
-        let taken = self.listing.file.change(|state| state.take(name, wanted, bytes).map(Change::Some))?;
+        let hand = &self.hand;
+        let taken = self.listing.file.change(|state| match hand.len() {
+            0 => state.take(name, wanted, bytes).map(Change::Some),
+            _ => hand.take_others(state, name, wanted, bytes).map(Change::Some),
+        })?;
         for text in &taken {
             // Decoded after they were taken: the state was read under the lock, and holds up everybody.
-            match Message::from_json(text.as_bytes(), &self.limits) {
-                Ok(message) if message.to() == Some(&self.name) => match message.without_extra(PUT_BACK) {
-                    (message, Some(_)) => inbox.accept_again(message),
-                    (message, None) => inbox.accept(message),
-                },
-                Ok(message) => {
-                    let error = Error::new(ErrorKind::Corrupt, "the message is addressed to somebody else");
-                    self.set_aside(error.about_message(message.id().as_str()), text, inbox);
-                }
+            match self.read(text) {
+                Ok((message, true, _)) => inbox.accept(message),
+                Ok((message, false, _)) => inbox.accept_again(message),
                 Err(error) => self.set_aside(error, text, inbox),
             }
         }
@@ -289,6 +315,10 @@ impl Connection for JsonFileConnection {
         &mut self.listing
     }
 
+    fn deliveries(&mut self) -> Option<&mut dyn Deliveries> {
+        Some(self)
+    }
+
     fn unlist(&mut self) -> Result<()> {
         if self.is_unlisted {
             return Ok(());
@@ -339,7 +369,7 @@ impl Connection for JsonFileConnection {
 
 impl JsonFileConnection {
     /// Reports something that is no message; its text goes into a file beside the state.
-    fn set_aside(&self, error: Error, text: &str, inbox: &mut Inbox) {
+    pub(super) fn set_aside(&self, error: Error, text: &str, inbox: &mut Inbox) {
         let error = self.listing.file.place(error.about_peer(self.name.as_str()));
         let damaged = Damaged::new(error);
         let kept = self.listing.file.beside().and_then(|beside| beside.keep_damaged(text.as_bytes()));

@@ -5,6 +5,8 @@
 mod claim;
 mod connection;
 mod copies;
+mod dead;
+mod delivery;
 mod file;
 mod listing;
 mod scan;
@@ -55,6 +57,7 @@ impl Protocol for JsonFile {
             largest_payload: None,
             most_unread: None,
             queues: false,
+            acknowledges: true,
             connections: false,
             durability: Durability::Power,
             credentials: false,
@@ -118,3 +121,6 @@ impl Protocol for JsonFile {
         FileStore::at(KIND, route).remove()
     }
 }
+
+#[cfg(test)]
+mod fuzz;

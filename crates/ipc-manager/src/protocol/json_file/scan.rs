@@ -113,6 +113,11 @@ pub(super) fn each_entry(text: &str, at: usize, mut one: impl FnMut(String, usiz
     })
 }
 
+/// The end of the array that begins at `at`, of values that can be told apart.
+pub(super) fn skip_list(text: &str, at: usize) -> Result<usize> {
+    each(text, at, b'[', b']', |at| skip_value(text, at).map(Some))
+}
+
 /// The elements of an array from the front, so many at most; and where the one after them begins, if there is one.
 pub(super) fn elements(text: &str, at: usize, most: usize) -> Result<(Vec<Range<usize>>, Option<usize>)> {
     let (mut found, mut next) = (Vec::new(), None);
@@ -188,6 +193,9 @@ mod tests {
         let deep = "[".repeat(100_000);
         for bad in ["", "[", "{1:2}", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{\"a\":]}", "{\"a\":1 2}", &deep] {
             assert!(entries(bad, 0).is_err(), "{bad:.20}");
+        }
+        for bad in ["[,]", "[1 2]", "[1,]", "[1:2]", "[1"] {
+            assert!(skip_list(bad, 0).is_err(), "{bad}");
         }
         assert!(skip_value(&deep, 0).is_err() && elements("[1 2]", 0, 9).is_err() && elements("[1,]", 0, 9).is_err());
     }

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use serde_json::{Map, Value};
 
+use super::dead::{self, DeadLetters};
 use super::scan;
 use crate::error::{Error, ErrorKind, Result};
 use crate::json;
@@ -37,6 +38,8 @@ pub(super) struct State {
     leaving: Map<String, Value>,
     mailboxes: Vec<(String, Mailbox)>,
     stats: Vec<(String, String)>,
+    /// Messages that were handed out too often, by mailbox.
+    pub(super) dead: DeadLetters,
     /// What we know nothing of.
     others: Vec<(String, Range<usize>)>,
     /// A client that was written in a way that we do not understand is passed on as it is.
@@ -58,6 +61,7 @@ impl State {
             leaving: Map::new(),
             mailboxes: vec![],
             stats: vec![],
+            dead: DeadLetters::default(),
             others: vec![],
             strange: vec![],
         };
@@ -70,6 +74,7 @@ impl State {
                 state.stats = found.into_iter().map(|(name, range)| (name, text[range].to_owned())).collect();
                 Ok(end)
             }
+            dead::KEY => state.dead.read(&text, at),
             _ => {
                 let end = scan::skip_value(&text, at)?;
                 match key.as_str() {
@@ -99,16 +104,17 @@ impl State {
     }
 
     fn read_mailboxes(&mut self, text: &str, at: usize) -> Result<usize> {
-        let (found, end) = scan::entries(text, at)?;
-        for (name, range) in found {
-            if !text[range.clone()].starts_with('[') {
+        scan::each_entry(text, at, |name, at| {
+            if text.as_bytes().get(at) != Some(&b'[') {
                 let detail = "the state is damaged: a mailbox is no array";
-                return Err(Error::new(ErrorKind::Corrupt, detail).at_offset(range.start).about_peer(&name));
+                return Err(Error::new(ErrorKind::Corrupt, detail).at_offset(at).about_peer(&name));
             }
-            let kept = scan::skip_blank(text, range.start + 1)..range.end - 1;
+            // A message that is damaged costs itself, but where messages cannot be told apart the state is.
+            let end = scan::skip_list(text, at)?;
+            let kept = scan::skip_blank(text, at + 1)..end - 1;
             self.mailboxes.push((name, Mailbox { kept, ..Mailbox::default() }));
-        }
-        Ok(end)
+            Ok(end)
+        })
     }
 
     /// The text as it was read.
@@ -149,6 +155,7 @@ impl State {
             out.push_str(&format!(",\"{LEAVING}\":"));
             json::to_wire(&self.leaving, &Limits::DEFAULT, &mut out)?;
         }
+        self.dead.render(&mut out)?;
         out.push_str(",\"messages\":{");
         separator = "";
         for (name, mailbox) in &self.mailboxes {
@@ -240,7 +247,7 @@ impl State {
 
     /// Removes a name with its mailbox; returns how many messages went with it.
     pub(super) fn remove(&mut self, name: &str) -> Result<usize> {
-        let count = self.waiting(name)?;
+        let count = self.waiting(name)? + self.dead.replace(name, vec![]);
         self.clients.retain(|(known, _)| known != name);
         self.leaving.remove(name);
         self.mailboxes.retain(|(known, _)| known != name);
@@ -272,6 +279,12 @@ impl State {
     /// Whether a message waits, as it was read.
     pub(super) fn has_message(&self, name: &str) -> bool {
         !self.kept(name).is_empty()
+    }
+
+    /// How many messages wait, with those that were appended since it was read.
+    pub(super) fn unread(&self, name: &str) -> Result<usize> {
+        let new = self.mailboxes.iter().find(|(known, _)| known == name);
+        Ok(self.waiting(name)? + new.map_or(0, |(_, mailbox)| mailbox.front.len() + mailbox.back.len()))
     }
 
     /// How many messages wait, as it was read.
@@ -308,6 +321,13 @@ impl State {
     /// Puts messages in front.
     pub(super) fn put_in_front(&mut self, name: &str, messages: Vec<String>) {
         self.mailbox(name).front = messages;
+    }
+
+    /// Puts messages in the place of all that wait.
+    pub(super) fn replace(&mut self, name: &str, messages: Vec<String>) {
+        let mailbox = self.mailbox(name);
+        mailbox.kept = mailbox.kept.end..mailbox.kept.end;
+        mailbox.front = messages;
     }
 
     /// Takes messages from the front: so many at most, and so many bytes where that leaves at least one.

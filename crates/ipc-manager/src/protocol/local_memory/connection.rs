@@ -3,10 +3,11 @@
 
 use std::collections::VecDeque;
 use std::collections::btree_map::Entry as Slot;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use super::listing::Listing;
 use super::store::{Bus, Entry, Holder, Peers, Waiting};
 use super::{LARGEST, MOST_UNREAD, place};
 use crate::error::{Error, ErrorKind, Result, Stored};
@@ -14,32 +15,33 @@ use crate::limits::Limits;
 use crate::message::Message;
 use crate::name::PeerName;
 use crate::protocol::{
-    Connection, Connections, Damaged, Directory, Envelope, Inbox, Leave, Mode, OpenOptions, Opened, PeerRecord,
-    PeerState, Receipt, Wake, Wanted,
+    Connection, Connections, Damaged, Deliveries, Directory, Envelope, Inbox, Leave, Mode, OpenOptions, Opened,
+    Receipt, Wake, Wanted,
 };
 use crate::serializer::Serializer;
 use crate::stats::Stats;
 use crate::system::bell::Bell;
-use crate::system::process::own_pid;
 
 /// How often to look for room, which nothing tells of.
 const POLL_ROOM: Duration = Duration::from_millis(20);
 /// Looking all the same; a ring cannot be lost here.
-const LOOK_ALL_THE_SAME: Duration = Duration::from_secs(15);
+pub(super) const LOOK_ALL_THE_SAME: Duration = Duration::from_secs(15);
 
 /// See [`super::LocalMemory`].
 #[derive(Debug)]
-struct LocalMemoryConnection {
-    bus: Arc<Bus>,
-    name: PeerName,
+pub(super) struct LocalMemoryConnection {
+    pub(super) bus: Arc<Bus>,
+    pub(super) name: PeerName,
     /// Tells this holder of the name from every other.
     number: u64,
-    bell: Arc<Bell>,
-    serializer: Arc<dyn Serializer>,
-    limits: Limits,
+    pub(super) bell: Arc<Bell>,
+    pub(super) serializer: Arc<dyn Serializer>,
+    pub(super) limits: Limits,
+    /// What was put into the hand last.
+    pub(super) last_mark: u64,
     listing: Listing,
     /// The mailbox after it was made unreachable.
-    unlisted: Option<VecDeque<Waiting>>,
+    pub(super) unlisted: Option<VecDeque<Waiting>>,
     is_closed: bool,
 }
 
@@ -60,14 +62,12 @@ pub(super) fn open(bus: Arc<Bus>, options: OpenOptions) -> Result<Opened> {
     let mut stats = earlier.unwrap_or_default();
     match (mode, peers.entries.entry(name.clone())) {
         (Mode::Connect, Slot::Vacant(slot)) => {
-            let (holder, bell) = (Holder::Connection(number), Arc::clone(&bell));
-            slot.insert(Entry { holder, messages: VecDeque::new(), bell });
+            slot.insert(Entry::fresh(number, &bell));
         }
         (Mode::Connect, Slot::Occupied(mut slot)) if slot.get().holder == Holder::Dead => {
-            discarded = slot.get().messages.len();
+            discarded = slot.get().messages.len() + slot.get().dead.len();
             stats = Stats::default();
-            let (holder, bell) = (Holder::Connection(number), Arc::clone(&bell));
-            slot.insert(Entry { holder, messages: VecDeque::new(), bell });
+            slot.insert(Entry::fresh(number, &bell));
         }
         (Mode::Reconnect, Slot::Vacant(_)) => {
             return Err(refuse(ErrorKind::NoSuchPeer, "there is no such peer to continue"));
@@ -77,6 +77,8 @@ pub(super) fn open(bus: Arc<Bus>, options: OpenOptions) -> Result<Opened> {
         {
             let entry = slot.get_mut();
             (entry.holder, entry.bell) = (Holder::Connection(number), Arc::clone(&bell));
+            // Whoever had one in hand is gone.
+            entry.messages.iter_mut().for_each(|waiting| waiting.mark = None);
             // What came meanwhile rang another bell.
             bell.ring();
         }
@@ -91,6 +93,7 @@ pub(super) fn open(bus: Arc<Bus>, options: OpenOptions) -> Result<Opened> {
         bell,
         serializer,
         limits,
+        last_mark: 0,
         listing,
         unlisted: None,
         is_closed: false,
@@ -98,7 +101,7 @@ pub(super) fn open(bus: Arc<Bus>, options: OpenOptions) -> Result<Opened> {
     Ok(Opened { connection: Box::new(connection), stats, discarded })
 }
 
-fn decode_stats(payload: &[u8], serializer: &dyn Serializer, limits: &Limits) -> Option<Stats> {
+pub(super) fn decode_stats(payload: &[u8], serializer: &dyn Serializer, limits: &Limits) -> Option<Stats> {
     let text = serializer.decode(payload, limits.decoded_bytes).ok()?;
     let text = crate::json::normalise(&text, limits).ok()?;
     Stats::from_value(&crate::json::parse_value(&text).ok()?).ok()
@@ -106,7 +109,7 @@ fn decode_stats(payload: &[u8], serializer: &dyn Serializer, limits: &Limits) ->
 
 impl LocalMemoryConnection {
     /// Works on the own mailbox, wherever it is.
-    fn with_mailbox<T>(&mut self, work: impl FnOnce(&mut VecDeque<Waiting>) -> T) -> Result<T> {
+    pub(super) fn with_mailbox<T>(&mut self, work: impl FnOnce(&mut VecDeque<Waiting>) -> T) -> Result<T> {
         if let Some(mailbox) = &mut self.unlisted {
             return Ok(work(mailbox));
         }
@@ -128,10 +131,9 @@ impl LocalMemoryConnection {
         let entry = entry.ok_or_else(|| Error::new(ErrorKind::NoSuchPeer, "no peer of that name is on the bus"))?;
         let most = self.limits.unread_messages.unwrap_or(MOST_UNREAD).min(MOST_UNREAD);
         if entry.messages.len() >= most {
-            let detail = format!("the recipient has {most} unread messages, and that is the limit");
-            return Err(Error::new(ErrorKind::WouldBlock, detail));
+            return Err(crate::protocol::room::full(most));
         }
-        entry.messages.push_back(Waiting { payload: payload.to_vec(), was_put_back: false });
+        entry.messages.push_back(Waiting::new(payload.to_vec(), false));
         entry.bell.ring();
         Ok(if matches!(entry.holder, Holder::Connection(_)) { Receipt::Delivered } else { Receipt::Stored })
     }
@@ -163,7 +165,8 @@ impl Connection for LocalMemoryConnection {
         let mut taken = 0;
         let decoded = self.with_mailbox(|mailbox| {
             let mut decoded: Vec<(Result<Message>, bool)> = Vec::new();
-            while let Some(first) = mailbox.front()
+            // What is in hand is passed over.
+            while let Some((at, first)) = mailbox.iter().enumerate().find(|(_, waiting)| waiting.mark.is_none())
                 && inbox.len() + decoded.len() < most
                 && (decoded.is_empty() || taken + first.payload.len() <= bytes)
             {
@@ -171,7 +174,7 @@ impl Connection for LocalMemoryConnection {
                 let text = serializer.decode(&first.payload, limits.decoded_bytes);
                 let message = text.and_then(|text| Message::from_json(&text, &limits));
                 decoded.push((message, first.was_put_back));
-                mailbox.pop_front();
+                mailbox.remove(at);
             }
             decoded
         })?;
@@ -189,7 +192,7 @@ impl Connection for LocalMemoryConnection {
     fn is_ready(&mut self) -> Result<bool> {
         // Before looking: what comes after it rings again.
         self.bell.clear();
-        let is_ready = self.with_mailbox(|mailbox| !mailbox.is_empty())?;
+        let is_ready = self.with_mailbox(|mailbox| mailbox.iter().any(|waiting| waiting.mark.is_none()))?;
         if is_ready {
             self.bell.ring();
         }
@@ -208,7 +211,7 @@ impl Connection for LocalMemoryConnection {
         }
         self.with_mailbox(|mailbox| {
             for payload in payloads.into_iter().rev() {
-                mailbox.push_front(Waiting { payload, was_put_back: true });
+                mailbox.push_front(Waiting::new(payload, true));
             }
         })?;
         self.bell.ring();
@@ -232,6 +235,10 @@ impl Connection for LocalMemoryConnection {
 
     fn connections(&mut self) -> Option<&mut dyn Connections> {
         None
+    }
+
+    fn deliveries(&mut self) -> Option<&mut dyn Deliveries> {
+        Some(self)
     }
 
     fn unlist(&mut self) -> Result<()> {
@@ -289,92 +296,5 @@ impl Drop for LocalMemoryConnection {
                 entry.messages.extend(self.unlisted.take().unwrap_or_default());
             }
         }
-    }
-}
-
-/// The bus as one peer, or an observer, sees it.
-#[derive(Debug)]
-pub(super) struct Listing {
-    bus: Arc<Bus>,
-    own: Option<PeerName>,
-    serializer: Arc<dyn Serializer>,
-    bell: Arc<Bell>,
-    is_watching: bool,
-}
-
-impl Listing {
-    pub(super) fn new(bus: Arc<Bus>, own: Option<PeerName>, serializer: Arc<dyn Serializer>) -> Result<Self> {
-        let bell = Bell::new().map_err(|error| Error::system(error, "a descriptor to wait for cannot be had"))?;
-        Ok(Self { bus, own, serializer, bell: Arc::new(bell), is_watching: false })
-    }
-}
-
-fn record(name: &PeerName, entry: &Entry) -> PeerRecord {
-    let state = match entry.holder {
-        Holder::Connection(_) => PeerState::Active,
-        Holder::Leaving(_) => PeerState::Leaving,
-        Holder::Suspended(until) => PeerState::Suspended { until },
-        Holder::Dead => PeerState::Dead,
-    };
-    let pid = state.is_alive().then(own_pid);
-    PeerRecord { name: name.clone(), pid, since: None, state, unread: Some(entry.messages.len() as u64) }
-}
-
-impl Directory for Listing {
-    fn peers(&mut self) -> Result<Vec<PeerRecord>> {
-        self.bell.clear();
-        let peers = self.bus.peers()?;
-        let others = peers.entries.iter().filter(|(name, _)| Some(*name) != self.own.as_ref());
-        Ok(others.map(|(name, entry)| record(name, entry)).collect())
-    }
-
-    fn peer(&mut self, name: &PeerName) -> Result<Option<PeerRecord>> {
-        self.bell.clear();
-        Ok(self.bus.peers()?.entries.get(name).map(|entry| record(name, entry)))
-    }
-
-    fn sweep(&mut self) -> Result<Vec<PeerName>> {
-        let mut peers = self.bus.peers()?;
-        let dead = peers
-            .entries
-            .iter()
-            .filter(|(name, entry)| entry.holder == Holder::Dead && Some(*name) != self.own.as_ref());
-        let dead: Vec<PeerName> = dead.map(|(name, _)| name.clone()).collect();
-        for name in &dead {
-            peers.entries.remove(name);
-            peers.stats.remove(name);
-        }
-        peers.ring_watchers();
-        Ok(dead)
-    }
-
-    fn stats(&mut self) -> Result<Vec<(PeerName, Stats)>> {
-        let peers = self.bus.peers()?;
-        let decoded = peers.stats.iter().filter_map(|(name, payload)| {
-            Some((name.clone(), decode_stats(payload, &*self.serializer, &Limits::DEFAULT)?))
-        });
-        Ok(decoded.collect())
-    }
-
-    fn save_stats(&mut self, name: &PeerName, stats: &Stats) -> Result<()> {
-        let (mut text, mut payload) = (String::new(), Vec::new());
-        crate::json::to_wire(stats, &Limits::DEFAULT, &mut text)?;
-        self.serializer.encode(&text, &mut payload)?;
-        self.bus.peers()?.stats.insert(name.clone(), payload);
-        Ok(())
-    }
-
-    fn watch_peers(&mut self, on: bool) {
-        self.is_watching = on;
-        let mut peers = self.bus.lock();
-        peers.watchers.retain(|watcher| watcher.strong_count() > 0 && watcher.as_ptr() != Arc::as_ptr(&self.bell));
-        if on {
-            peers.watchers.push(Arc::downgrade(&self.bell) as Weak<Bell>);
-        }
-    }
-
-    fn wake(&self) -> Wake<'_> {
-        let descriptors = if self.is_watching { vec![self.bell.descriptor()] } else { vec![] };
-        Wake { descriptors, look_every: LOOK_ALL_THE_SAME }
     }
 }

@@ -3,6 +3,8 @@
 //! works over it rests on nothing that another protocol may lack.
 
 mod connection;
+mod delivery;
+mod listing;
 mod store;
 
 use std::sync::Arc;
@@ -40,6 +42,7 @@ impl Protocol for LocalMemory {
             largest_payload: Some(LARGEST),
             most_unread: Some(MOST_UNREAD),
             queues: false,
+            acknowledges: true,
             connections: false,
             durability: Durability::Process,
             credentials: false,
@@ -82,7 +85,7 @@ impl Protocol for LocalMemory {
         _credentials: &Credentials,
         serializer: Arc<dyn Serializer>,
     ) -> Result<Box<dyn Directory>> {
-        Ok(Box::new(connection::Listing::new(store::find(route)?, None, serializer)?))
+        Ok(Box::new(listing::Listing::new(store::find(route)?, None, serializer)?))
     }
 
     fn clean(&self, _cleaning: &mut Cleaning) {

@@ -39,6 +39,8 @@ pub(super) struct Peers {
 pub(super) struct Entry {
     pub(super) holder: Holder,
     pub(super) messages: VecDeque<Waiting>,
+    /// Handed out too often without an acknowledgement.
+    pub(super) dead: Vec<Waiting>,
     pub(super) bell: Arc<Bell>,
 }
 
@@ -59,6 +61,16 @@ pub(super) enum Holder {
 pub(super) struct Waiting {
     pub(super) payload: Vec<u8>,
     pub(super) was_put_back: bool,
+    /// How often it was handed out and not acknowledged.
+    pub(super) attempts: u32,
+    /// What its reader knows it by that has it in hand.
+    pub(super) mark: Option<u64>,
+}
+
+impl Waiting {
+    pub(super) fn new(payload: Vec<u8>, was_put_back: bool) -> Self {
+        Self { payload, was_put_back, attempts: 0, mark: None }
+    }
 }
 
 /// Makes a bus under the next free route.
@@ -104,6 +116,14 @@ impl Bus {
     /// The peers, also of a removed bus. A panic of another thread leaves no half-made change: each is one step.
     pub(super) fn lock(&self) -> MutexGuard<'_, Peers> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    /// The entry of one that has just come.
+    pub(super) fn fresh(number: u64, bell: &Arc<Bell>) -> Self {
+        let holder = Holder::Connection(number);
+        Self { holder, messages: VecDeque::new(), dead: Vec::new(), bell: Arc::clone(bell) }
     }
 }
 

@@ -14,8 +14,8 @@ use crate::message::Message;
 use crate::name::PeerName;
 use crate::protocol::directory_store::{self, Listing, Sidecar, Store, leaving_name};
 use crate::protocol::{
-    Connection, Connections, Damaged, Directory, Envelope, Inbox, Leave, Mode, OpenOptions, Opened, Receipt, Wake,
-    Wanted,
+    Connection, Connections, Damaged, Deliveries, Directory, Envelope, Inbox, Leave, Mode, OpenOptions, Opened,
+    Receipt, Wake, Wanted,
 };
 use crate::serializer::Serializer;
 use crate::stats::Stats;
@@ -39,19 +39,19 @@ const MOST_ROUNDS: usize = 1_000;
 
 /// See [`super::MessageFiles`].
 #[derive(Debug)]
-struct MessageFilesConnection {
-    store: Arc<Store>,
-    name: PeerName,
+pub(super) struct MessageFilesConnection {
+    pub(super) store: Arc<Store>,
+    pub(super) name: PeerName,
     disk: OsString,
     life: LifeLock,
-    serializer: Arc<dyn Serializer>,
-    limits: Limits,
-    mailbox: Mailbox,
+    pub(super) serializer: Arc<dyn Serializer>,
+    pub(super) limits: Limits,
+    pub(super) mailbox: Mailbox,
     outgoing: Outgoing,
     listing: Listing,
     watch: Option<Watch>,
     /// Whether the directory may hold what was not looked at.
-    is_dirty: bool,
+    pub(super) is_dirty: bool,
     /// Whether messages may have been put back that were not taken in again.
     may_have_resumed: bool,
     /// Damage that was found while nobody was collecting.
@@ -111,7 +111,7 @@ pub(super) fn open(store: Store, options: OpenOptions) -> Result<Opened> {
 }
 
 impl MessageFilesConnection {
-    fn failed(&mut self, detail: &str, error: std::io::Error) -> Error {
+    pub(super) fn failed(&mut self, detail: &str, error: std::io::Error) -> Error {
         if self.mailbox.is_gone() && !self.is_unlisted {
             return self.removed();
         }
@@ -133,11 +133,22 @@ impl MessageFilesConnection {
     }
 
     /// Keeps the descriptor readable while something is known to be there.
-    fn ring_if(&mut self, is_ready: bool) {
+    pub(super) fn ring_if(&mut self, is_ready: bool) {
         if let Some(watch) = self.watch.as_ref().filter(|_| is_ready && !self.has_rung) {
             watch.ring();
             self.has_rung = true;
         }
+    }
+
+    /// Makes the index say what comes next.
+    pub(super) fn prepare(&mut self, inbox: &mut Inbox) -> Result<()> {
+        inbox.damaged.append(&mut self.reports.damaged);
+        // First of all, so that they come before what is newer, also in the middle of a backlog.
+        let is_used_up = !self.mailbox.has_index();
+        if is_used_up || self.may_have_resumed {
+            self.take_back_resumed(inbox)?;
+        }
+        if is_used_up { self.look(inbox) } else { Ok(()) }
     }
 
     /// Looks at the directory if it may hold something new.
@@ -230,15 +241,7 @@ impl Connection for MessageFilesConnection {
     }
 
     fn collect(&mut self, most: usize, bytes: usize, inbox: &mut Inbox) -> Result<()> {
-        inbox.damaged.append(&mut self.reports.damaged);
-        // First of all, so that they come before what is newer, also in the middle of a backlog.
-        let is_used_up = !self.mailbox.has_index();
-        if is_used_up || self.may_have_resumed {
-            self.take_back_resumed(inbox)?;
-        }
-        if is_used_up {
-            self.look(inbox)?;
-        }
+        self.prepare(inbox)?;
         let taken = self.mailbox.take(most, bytes, &*self.serializer, inbox);
         let is_left = self.mailbox.has_known();
         self.ring_if(is_left);
@@ -307,6 +310,10 @@ impl Connection for MessageFilesConnection {
 
     fn connections(&mut self) -> Option<&mut dyn Connections> {
         None
+    }
+
+    fn deliveries(&mut self) -> Option<&mut dyn Deliveries> {
+        Some(self)
     }
 
     fn unlist(&mut self) -> Result<()> {

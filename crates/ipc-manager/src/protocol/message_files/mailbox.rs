@@ -13,6 +13,7 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use super::delivery::Hand;
 use super::layout::{self, FileKind};
 use crate::error::{Error, ErrorKind};
 use crate::limits::Limits;
@@ -40,12 +41,14 @@ pub(super) struct Mailbox {
     /// Open only while something is known to be in it: an open descriptor would keep the kernel from telling that the
     /// directory was removed.
     dir: Option<Arc<OwnedFd>>,
-    own: PeerName,
+    pub(super) own: PeerName,
     pub(super) limits: Limits,
     /// In the order in which they are handed out: stamp, ordinal, arrival.
     pub(super) index: BTreeMap<(Stamp, u64, u64), Entry>,
     /// Seen, but something older may be on its way.
     later: Vec<Entry>,
+    /// Handed out, and neither acknowledged nor put back yet.
+    pub(super) hand: Hand,
     arrivals: u64,
     kept_bytes: usize,
     bad: usize,
@@ -72,6 +75,12 @@ enum Read {
     Message { message: Message, bytes: usize },
 }
 
+/// Removes a message's file; fails where that is refused twice, since a refusal that passes must not let what is newer
+/// overtake.
+fn remove_file(dir: BorrowedFd<'_>, file: &OsStr) -> io::Result<bool> {
+    files::remove_file(dir, file).or_else(|_| files::remove_file(dir, file))
+}
+
 impl Mailbox {
     pub(super) fn new(store: Arc<Store>, entry: OsString, own: PeerName, limits: Limits) -> io::Result<Self> {
         let identity = files::identity_of(files::open_dir_at(store.dir(), &entry)?)?;
@@ -85,6 +94,7 @@ impl Mailbox {
             limits,
             index,
             later,
+            hand: Hand::default(),
             arrivals: 0,
             kept_bytes: 0,
             bad: 0,
@@ -112,7 +122,7 @@ impl Mailbox {
     }
 
     /// Lets go of the directory if nothing is known to be in it.
-    fn release(&mut self) {
+    pub(super) fn release(&mut self) {
         if !self.has_known() {
             self.dir = None;
         }
@@ -147,7 +157,7 @@ impl Mailbox {
 
     fn try_look(&mut self, serializer: &dyn Serializer, inbox: &mut Inbox) -> io::Result<()> {
         let dir = self.dir()?;
-        let first = list(dir.as_fd())?;
+        let first = layout::all(dir.as_fd(), FileKind::Ready)?;
         if first.is_empty() {
             // Nothing is known but what is in memory only, and that is in the index.
             self.later.clear();
@@ -155,7 +165,7 @@ impl Mailbox {
             self.release();
             return Ok(());
         }
-        let second = list(dir.as_fd())?;
+        let second = layout::all(dir.as_fd(), FileKind::Ready)?;
         // Older than the first listing, so whatever is older than them is in there, too.
         let later: HashMap<OsString, Entry> =
             self.later.drain(..).filter_map(|entry| Some((entry.file.clone()?, entry))).collect();
@@ -163,7 +173,8 @@ impl Mailbox {
         let mut newest: HashMap<PeerName, (Stamp, u64)> = HashMap::new();
         let in_first: HashSet<OsString> = first.iter().cloned().collect();
         // Put back a moment ago, and taken in before the look.
-        let indexed: HashSet<OsString> = self.index.values().filter_map(|entry| entry.file.clone()).collect();
+        let known_files = self.index.values().filter_map(|entry| entry.file.as_ref()).chain(self.hand.files());
+        let indexed: HashSet<OsString> = known_files.cloned().collect();
         for file in first.into_iter().filter(|file| !indexed.contains(file)) {
             let entry = match known.remove(&file) {
                 Some(entry) => entry,
@@ -193,14 +204,15 @@ impl Mailbox {
     }
 
     /// Reads one file. What is no message is set aside; what cannot be read now is left where it is; both are reported.
-    fn load(
+    pub(super) fn load(
         &mut self,
         dir: BorrowedFd<'_>,
         file: &OsStr,
         serializer: &dyn Serializer,
         inbox: &mut Inbox,
     ) -> io::Result<Option<(Message, usize)>> {
-        let read = match self.read(dir, file, serializer) {
+        // Once more: a refusal that passes must not let what is newer overtake.
+        let read = match self.read(dir, file, serializer).or_else(|_| self.read(dir, file, serializer)) {
             Err(error) if is_of_one_file(&error) => {
                 self.report_unreadable(file.to_owned(), error, inbox);
                 return Ok(None);
@@ -225,6 +237,11 @@ impl Mailbox {
         self.kept_bytes += if keep { bytes } else { 0 };
         let (from, key) = (message.from().clone(), message.order_key());
         Entry { file, from, key, bytes, message: keep.then_some(message) }
+    }
+
+    /// Takes note that an entry has left the index.
+    pub(super) fn no_longer_keeps(&mut self, entry: &Entry) {
+        self.kept_bytes -= if entry.message.is_some() { entry.bytes } else { 0 };
     }
 
     pub(super) fn admit(&mut self, entry: Entry) {
@@ -272,7 +289,7 @@ impl Mailbox {
             }
             let entry = first.remove();
             taken += entry.bytes;
-            self.kept_bytes -= if entry.message.is_some() { entry.bytes } else { 0 };
+            self.no_longer_keeps(&entry);
             let Some(file) = entry.file else {
                 // One that was put back, and is nowhere else any more.
                 entry.message.into_iter().for_each(|message| inbox.accept_again(message));
@@ -284,7 +301,7 @@ impl Mailbox {
             };
             // Who removes it has it: two readers never both hand it out.
             match message {
-                Some(message) if files::remove_file(dir.as_fd(), &file)? => {
+                Some(message) if remove_file(dir.as_fd(), &file)? => {
                     if layout::is_put_back(&file) {
                         inbox.accept_again(message);
                     } else {
@@ -326,14 +343,7 @@ impl Mailbox {
     pub(super) fn any_pending(&mut self) -> io::Result<bool> {
         let dir = self.dir()?;
         self.release();
-        let mut pending = Vec::new();
-        files::for_each_name(dir.as_fd(), |name, _| {
-            if layout::kind_of(name) == FileKind::Pending {
-                pending.push(name.to_owned());
-            }
-            ControlFlow::Continue(())
-        })?;
-        for name in pending {
+        for name in layout::all(dir.as_fd(), FileKind::Pending)? {
             if files::stat_at(dir.as_fd(), &name)?.is_some_and(|stat| !layout::is_stale(&stat)) {
                 return Ok(true);
             }
@@ -358,9 +368,9 @@ impl Mailbox {
     pub(super) fn any_ready(&mut self) -> io::Result<bool> {
         let dir = self.dir()?;
         self.release();
-        let (mut any, unreadable) = (false, &self.unreadable);
+        let (mut any, unreadable, hand) = (false, &self.unreadable, &self.hand);
         files::for_each_name(dir.as_fd(), |name, _| {
-            any = layout::kind_of(name) == FileKind::Ready && !unreadable.contains(name);
+            any = layout::kind_of(name) == FileKind::Ready && !unreadable.contains(name) && !hand.has(name);
             if any { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
         Ok(any)
@@ -371,18 +381,6 @@ impl Mailbox {
 fn is_of_one_file(error: &io::Error) -> bool {
     !matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
         && error.kind() != io::ErrorKind::NotFound
-}
-
-/// The names of all complete messages.
-fn list(dir: BorrowedFd<'_>) -> io::Result<Vec<OsString>> {
-    let mut names = Vec::new();
-    files::for_each_name(dir, |name, _| {
-        if layout::kind_of(name) == FileKind::Ready {
-            names.push(name.to_owned());
-        }
-        ControlFlow::Continue(())
-    })?;
-    Ok(names)
 }
 
 /// Decodes one message.

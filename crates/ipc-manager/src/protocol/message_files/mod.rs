@@ -3,6 +3,7 @@
 //! The format is in `docs/formats.md`, "MessageFiles".
 
 mod connection;
+mod delivery;
 mod layout;
 mod mailbox;
 mod outgoing;
@@ -53,6 +54,7 @@ impl Protocol for MessageFiles {
             largest_payload: None,
             most_unread: None,
             queues: false,
+            acknowledges: true,
             connections: false,
             durability: Durability::Power,
             credentials: false,

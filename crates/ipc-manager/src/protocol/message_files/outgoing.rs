@@ -9,11 +9,14 @@ use std::sync::Arc;
 
 use super::layout;
 use crate::error::{Error, ErrorKind, Result, Stored};
-use crate::limits::Limits;
+use crate::message::MessageId;
 use crate::protocol::directory_store::{EntryState, Holding, Store, disk_name, is_reserved};
+use crate::protocol::room::Room;
 use crate::protocol::{Durability, Envelope, PeerState, Receipt};
 use crate::system::files::{self, Untrusted};
 
+/// How often a message that is sent again may have been handed out already, and is found.
+const MOST_ATTEMPTS: u32 = 16;
 /// Most recipients whose process is watched between two sends.
 const MOST_HOLDING: usize = 64;
 
@@ -24,16 +27,15 @@ pub(super) struct Outgoing {
     sync: files::Sync,
     /// Recipients that were alive at the last send, in a form that is cheap to ask again.
     alive: HashMap<OsString, Holding>,
-    /// The high-water mark of mailboxes, if there is one.
-    most_unread: Option<usize>,
-    /// How many messages each recipient has room for, until its mailbox is counted again.
-    room: HashMap<OsString, usize>,
+    /// The newest id that was stored, of those that the thread makes that uses this.
+    newest: Option<MessageId>,
+    room: Room<OsString>,
 }
 
 impl Outgoing {
     pub(super) fn new(store: Arc<Store>, durability: Durability, most_unread: Option<usize>) -> Self {
         let sync = if durability == Durability::Power { files::Sync::Disk } else { files::Sync::Kernel };
-        Self { store, sync, alive: HashMap::new(), most_unread, room: HashMap::new() }
+        Self { store, sync, alive: HashMap::new(), newest: None, room: Room::new(most_unread) }
     }
 
     /// Stores one message. An error means that it is not there and never will be.
@@ -59,10 +61,17 @@ impl Outgoing {
             Err(error) => return Err(self.store.failed(&disk, "the recipient's mailbox cannot be opened", error)),
         };
         // An id that another implementation chose may be passed on only where it can be a file name.
-        let id = crate::message::MessageId::new(envelope.message().id().as_str())?;
+        let id = MessageId::new(envelope.message().id().as_str())?;
         let (pending, ready) = (layout::pending(&id), layout::ready(&id));
-        self.take_room(&disk)?;
+        let unread = |_| Ok(usize::try_from(layout::unread(self.store.dir(), &disk)).unwrap_or(usize::MAX));
+        self.room.take(disk.as_os_str(), unread)?;
         self.write(dir.as_fd(), &disk, &pending, payload)?;
+        let is_in_hand =
+            if self.is_new(&id) { Ok(false) } else { self.is_in_hand(dir.as_fd(), &disk, &ready, payload) };
+        if !matches!(is_in_hand, Ok(false)) {
+            let _ = files::remove_file(dir.as_fd(), &pending);
+            return is_in_hand.map(|_| Receipt::AlreadyStored);
+        }
         // Asked before it is stored: a reader may take it and be gone in the same moment.
         let receipt = self.receipt(&disk);
         match files::rename_new(dir.as_fd(), &pending, &ready) {
@@ -88,27 +97,6 @@ impl Outgoing {
         Ok(receipt)
     }
 
-    /// Refuses what passes the high-water mark. Readers only make room, so what was counted once may be filled.
-    fn take_room(&mut self, disk: &OsStr) -> Result<()> {
-        let Some(most) = self.most_unread else { return Ok(()) };
-        let room = match self.room.get(disk) {
-            Some(room) if *room > 0 => *room,
-            _ => {
-                let unread = usize::try_from(layout::unread(self.store.dir(), disk)).unwrap_or(usize::MAX);
-                most.saturating_sub(unread).min(Limits::UNCOUNTED)
-            }
-        };
-        if room == 0 {
-            let detail = format!("the recipient has {most} unread messages, and that is the limit");
-            return Err(Error::new(ErrorKind::WouldBlock, detail));
-        }
-        if self.room.len() >= MOST_HOLDING {
-            self.room.clear();
-        }
-        self.room.insert(disk.to_owned(), room - 1);
-        Ok(())
-    }
-
     fn write(&self, dir: BorrowedFd<'_>, disk: &OsStr, pending: &OsStr, payload: &[u8]) -> Result<()> {
         let mut written = files::create_whole(dir, pending, payload, self.sync);
         if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists)
@@ -125,6 +113,27 @@ impl Outgoing {
             io::ErrorKind::NotFound => self.missing(),
             _ => self.store.failed(disk, "the message cannot be written", error),
         })
+    }
+
+    /// Whether this thread has just made the id, so that nobody can have sent it before.
+    fn is_new(&mut self, id: &MessageId) -> bool {
+        if !id.is_of_this_thread() || self.newest.as_ref().is_some_and(|newest| id.as_str() <= newest.as_str()) {
+            return false;
+        }
+        self.newest = Some(id.clone());
+        true
+    }
+
+    /// Whether the message is there already, under the name that it has once it was handed out. One that was handed out
+    /// more often than is asked for here counts as read.
+    fn is_in_hand(&self, dir: BorrowedFd<'_>, disk: &OsStr, ready: &OsStr, payload: &[u8]) -> Result<bool> {
+        for attempts in 1..=MOST_ATTEMPTS {
+            let tried = layout::tried(ready, attempts);
+            if files::stat_at(dir, &tried).is_ok_and(|stat| stat.is_some()) {
+                return self.is_the_same(dir, disk, &tried, payload).map(|()| true);
+            }
+        }
+        Ok(false)
     }
 
     /// Sending again what is there already is fine; another message under the same id is not.

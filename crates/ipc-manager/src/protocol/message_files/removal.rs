@@ -10,17 +10,19 @@ use super::layout::{self, FileKind};
 use crate::system::{files, tree};
 
 /// Removes everything that is no complete message. Writers of what is half-written are refused hereby: they cannot
-/// rename it any more.
-pub(super) fn refuse_half_written(dir: BorrowedFd<'_>) -> io::Result<()> {
+/// rename it any more. Returns how many dead messages were among it.
+pub(super) fn refuse_half_written(dir: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut dead = 0;
     for name in files::names(dir)? {
         if layout::kind_of(&name) != FileKind::Ready {
             tree::remove(dir, &name)?;
+            dead += u64::from(layout::kind_of(&name) == FileKind::Dead);
         }
     }
-    Ok(())
+    Ok(dead)
 }
 
-/// Whether a directory holds nothing but messages, half-written and set-aside ones too, each a plain file.
+/// Whether a directory holds nothing but messages, half-written, set-aside and dead ones too, each a plain file.
 pub(super) fn is_intact(store: BorrowedFd<'_>, entry: &OsStr) -> bool {
     let Ok(dir) = files::open_dir_at(store, entry) else { return false };
     let mut is_intact = true;
@@ -63,7 +65,7 @@ pub(super) fn discard(store: BorrowedFd<'_>, entry: &OsStr) -> io::Result<u64> {
     };
     let mut count = 0;
     loop {
-        refuse_half_written(dir.as_fd())?;
+        count += refuse_half_written(dir.as_fd())?;
         for name in files::names(dir.as_fd())? {
             if layout::kind_of(&name) == FileKind::Ready {
                 tree::remove(dir.as_fd(), &name)?;

@@ -156,9 +156,11 @@ impl Family {
         while let Some((byte, after)) = rest.split_first() {
             rest = after;
             if *byte == b'%' {
-                let digits = rest.get(..2).and_then(|digits| std::str::from_utf8(digits).ok()).ok_or_else(wrong)?;
-                bytes.push(u8::from_str_radix(digits, 16).map_err(|_| wrong())?);
-                rest = &rest[2..];
+                let (digits, after) = rest.split_first_chunk::<2>().ok_or_else(wrong)?;
+                let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+                let (high, low) = digit(digits[0]).zip(digit(digits[1])).ok_or_else(wrong)?;
+                bytes.push(high << 4 | low);
+                rest = after;
             } else {
                 bytes.push(*byte);
             }
@@ -173,7 +175,8 @@ impl Family {
         Ok(address)
     }
 
-    /// The route as the reference implementation reads it.
+    /// The route as the reference implementation reads it, without the user. Refused if that would be another place: a URL
+    /// can say what a data source name cannot.
     pub(super) fn dsn(&self, address: &Address) -> Result<Route> {
         let prefix = self.prefixes.first().copied().unwrap_or_default();
         let mut dsn = format!("dbi:{}:dbname={}", self.drivers[0], address.database);
@@ -190,11 +193,22 @@ impl Family {
         for (key, value) in &address.options {
             dsn.push_str(&format!(";{prefix}{key}={value}"));
         }
-        Route::new(&dsn)
+        let route = Route::new(&dsn)?;
+        if !self.parse(&route).is_ok_and(|read| read.is_place_of(address)) {
+            return Err(self.refuse("the route has a value that no data source name can have"));
+        }
+        Ok(route)
     }
 }
 
 impl Address {
+    /// Whether both are one database, reached in one way, whoever asks.
+    pub(super) fn is_place_of(&self, other: &Self) -> bool {
+        let Self { database, host, port, user: _, encryption, options } = self;
+        (database, host, port, options) == (&other.database, &other.host, &other.port, &other.options)
+            && encryption.means(&other.encryption)
+    }
+
     /// Refuses encryption that cannot be had, before anything is sent. `sockets_need_none`: the family has it that nothing
     /// about encryption applies to what does not leave the machine.
     pub(super) fn check_encryption(&self, sockets_need_none: bool, is_built_in: bool) -> Result<()> {
@@ -290,6 +304,28 @@ mod tests {
         assert_eq!(parse(&PG, "postgresql:///a?host=/run/pg").unwrap().host, Host::Socket("/run/pg".into()));
         assert_eq!(parse(&PG, "postgres://%2Frun%2Fpg/a").unwrap().host, Host::Socket("/run/pg".into()));
         assert_eq!(parse(&MY, "mariadb://[::1]:3307/a").unwrap().host, Host::Name("::1".into()));
+    }
+
+    #[test]
+    fn what_a_data_source_name_cannot_say_is_refused() {
+        for route in
+            ["postgres://h/a%3Bhost=elsewhere", "postgres:///%20", "postgres://h/%27a%27", "postgres://h/a?x=y%3D;z"]
+        {
+            let address = parse(&PG, route).unwrap();
+            assert_eq!(PG.dsn(&address).unwrap_err().kind(), ErrorKind::InvalidInfo, "{route}");
+        }
+        assert_eq!(
+            PG.dsn(&parse(&PG, "postgres://app@h/a%20b").unwrap()).unwrap().as_str(),
+            "dbi:Pg:dbname=a b;host=h"
+        );
+        // Without a certificate to trust there is no word for it, and less would be read.
+        let weaker = parse(&MY, "mariadb://h/a?ssl-mode=verify_ca").unwrap();
+        assert_eq!(MY.dsn(&weaker).unwrap_err().kind(), ErrorKind::InvalidInfo);
+        let checked = parse(&MY, "mariadb://h/a?ssl-mode=verify_identity&ssl-ca=/ca").unwrap();
+        assert!(parse(&MY, MY.dsn(&checked).unwrap().as_str()).unwrap().is_place_of(&checked));
+        for bad in ["postgres://h/%+f", "postgres://h/%f", "postgres://h/a%", "postgres://h/%\u{e9}"] {
+            assert!(parse(&PG, bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::message::Message;
 use crate::name::PeerName;
 use crate::protocol::beside::{Holder, seconds};
 use crate::protocol::{
-    Connection, Connections, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, Receipt, Wake, Wanted,
+    Connection, Connections, Deliveries, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, Receipt, Wake, Wanted,
 };
 use crate::stats::Stats;
 use crate::system::bell::Bell;
@@ -38,16 +38,16 @@ const FORGET_EVERY: Duration = Duration::from_secs(60);
 
 /// See the module.
 #[derive(Debug)]
-struct SqlConnection {
-    listing: Listing,
-    held: Held,
-    limits: Limits,
-    outgoing: Outgoing,
+pub(super) struct SqlConnection {
+    pub(super) listing: Listing,
+    pub(super) held: Held,
+    pub(super) limits: Limits,
+    pub(super) outgoing: Outgoing,
     bell: Option<Doorbell>,
     /// Readable while something is left that is known of, where there is no doorbell to ring.
     left_over: Bell,
     has_rung: bool,
-    in_doubt: Option<mailbox::InDoubt>,
+    pub(super) reader: mailbox::Reader,
     /// When old ids were forgotten last.
     forgot: Instant,
     is_unlisted: bool,
@@ -74,12 +74,12 @@ pub(super) fn open(mut store: Store, options: OpenOptions) -> Result<Opened> {
     let connection = SqlConnection {
         listing,
         held,
+        outgoing: Outgoing::new(limits.unread_messages),
         limits,
-        outgoing: Outgoing::default(),
         bell,
         left_over,
         has_rung: false,
-        in_doubt: None,
+        reader: mailbox::Reader::default(),
         forgot: Instant::now(),
         is_unlisted: false,
     };
@@ -92,7 +92,7 @@ impl SqlConnection {
     }
 
     /// Forgets the rings until now, before looking.
-    fn note_rings(&mut self) {
+    pub(super) fn note_rings(&mut self) {
         if let Some(bell) = &self.bell {
             bell.clear();
         }
@@ -104,7 +104,7 @@ impl SqlConnection {
     }
 
     /// Keeps the descriptors readable while something is known to be there.
-    fn ring_if(&mut self, is_left: bool) {
+    pub(super) fn ring_if(&mut self, is_left: bool) {
         if is_left && !self.has_rung {
             self.left_over.ring();
             self.has_rung = true;
@@ -125,16 +125,17 @@ impl SqlConnection {
     }
 
     /// Looks at the mailbox, and from time to time at what else may have changed.
-    fn look(&mut self) -> Result<bool> {
+    pub(super) fn look(&mut self) -> Result<bool> {
         self.look_for(1, usize::MAX).map(|look| look.has_message)
     }
 
     fn look_for(&mut self, most: usize, bytes: usize) -> Result<mailbox::Look> {
-        let look = mailbox::look(&mut self.listing.store, &self.held.name, most, bytes)?;
+        let mut look = mailbox::look(&mut self.listing.store, &self.held.name, most, bytes)?;
         if !look.is_registered && !self.is_unlisted {
             let error = Error::new(ErrorKind::NoSuchPeer, "this client's mailbox was removed by somebody else");
             return Err(self.listing.store.place(error.about_peer(self.name().as_str())).with_retryable(false));
         }
+        look.has_message = look.has_message && self.has_others()?;
         if !look.has_message {
             self.listing.has_foreign_peers(ASK_FOR_FOREIGN)?;
         }
@@ -160,7 +161,7 @@ impl Connection for SqlConnection {
         let wanted = most.saturating_sub(inbox.len());
         let mut fits = None;
         // Looking takes no lock, so whoever finds nothing is in nobody's way.
-        if self.in_doubt.is_none() {
+        if self.reader.in_doubt.is_none() {
             let look = self.look_for(wanted, bytes)?;
             if !look.has_message {
                 return Ok(());
@@ -173,7 +174,7 @@ impl Connection for SqlConnection {
             (wanted, bytes, fits),
             &self.limits,
             inbox,
-            &mut self.in_doubt,
+            &mut self.reader,
         )?;
         self.ring_if(is_left);
         self.forget_taken();
@@ -226,6 +227,10 @@ impl Connection for SqlConnection {
 
     fn directory(&mut self) -> &mut dyn Directory {
         &mut self.listing
+    }
+
+    fn deliveries(&mut self) -> Option<&mut dyn Deliveries> {
+        Some(self)
     }
 
     fn unlist(&mut self) -> Result<()> {

@@ -100,6 +100,12 @@ impl Encryption {
         self.root.as_deref()
     }
 
+    /// Whether both ask for the same, in whatever words.
+    pub(super) fn means(&self, other: &Self) -> bool {
+        let mode = self.mode();
+        mode == other.mode() && (mode == Some(Mode::Disable) || self.root == other.root)
+    }
+
     /// Appends it to a data source name, with the keys that the reference implementation's driver knows.
     pub(super) fn push_to(&self, dsn: &mut String, prefix: &str) {
         let Some(mode) = self.mode() else { return };

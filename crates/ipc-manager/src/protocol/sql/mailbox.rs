@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One's own mailbox: taking messages out of it in one transaction, and putting them back in front.
 
+use super::delivery::Hand;
 use super::dialect::Taking;
 use super::message_row::{Decoded, Inbound, Outbound};
 use super::schema::{DAMAGED, MESSAGES};
@@ -66,8 +67,15 @@ impl std::fmt::Debug for InDoubt {
     }
 }
 
+/// What a reader knows of its mailbox beside what is in the store.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    pub(super) in_doubt: Option<InDoubt>,
+    pub(super) hand: Hand,
+}
+
 /// What a row is: a message, or something that is none, with the reason.
-enum Found {
+pub(super) enum Found {
     Sound(Decoded),
     Damaged(Error, Inbound),
 }
@@ -81,17 +89,18 @@ pub(super) fn take(
     (most, bytes, fits): (usize, usize, Option<i64>),
     limits: &Limits,
     inbox: &mut Inbox,
-    in_doubt: &mut Option<InDoubt>,
+    reader: &mut Reader,
 ) -> Result<bool> {
     if most == 0 {
         return Ok(true);
     }
+    let Reader { in_doubt, hand } = reader;
     resolve(store, in_doubt, inbox)?;
     let serializer = std::sync::Arc::clone(&store.serializer);
     let mut last = None;
     let taken = store.transaction("messages cannot be taken", |tx| {
         let most = how_many(tx, own, most, bytes, fits)?;
-        let rows = take_within(tx, own, most)?;
+        let rows = take_within(tx, own, most, hand)?;
         let is_left = i64::try_from(rows.len()).is_ok_and(|count| count >= most);
         let mut found: Vec<Found> =
             rows.into_iter().map(|row| judge(row, own, &*serializer, limits, tx.dialect.lowers_ids())).collect();
@@ -131,7 +140,7 @@ fn resolve(store: &mut Store, in_doubt: &mut Option<InDoubt>, inbox: &mut Inbox)
     Ok(())
 }
 
-fn hand_out(store: &Store, found: Vec<Found>, inbox: &mut Inbox) {
+pub(super) fn hand_out(store: &Store, found: Vec<Found>, inbox: &mut Inbox) {
     for one in found {
         match one {
             Found::Sound(Decoded { message, counts: true }) => inbox.accept(message),
@@ -174,27 +183,23 @@ fn how_many(
     Ok(fit.unwrap_or(1).max(1))
 }
 
-/// Takes the oldest rows, in order.
-fn take_within(tx: &mut Tx<'_>, own: &PeerName, most: i64) -> std::result::Result<Vec<Inbound>, Failure> {
-    let now = Param::Seconds(seconds(std::time::SystemTime::now()));
-    let params = [Param::Text(own.as_str()), Param::Integer(most), now];
-    let params = if tx.texts.take_notes { &params[..] } else { &params[..2] };
-    let mut rows: Vec<Inbound> = tx.driver.query(&tx.texts.take, params)?.into_iter().map(Inbound::of).collect();
-    if tx.dialect.taking() == Taking::LockThenDelete {
-        let mut left = &rows[..];
-        while !left.is_empty() {
-            let count = left.len().min(IDS);
-            let count = if count.is_power_of_two() { count } else { count.next_power_of_two() / 2 };
-            let ids: Vec<_> = left[..count].iter().map(|row| Param::Text(&row.id)).collect();
-            tx.driver.execute(&tx.texts.delete(count), &ids)?;
-            left = &left[count..];
-        }
+/// Takes the oldest rows that are not in hand, in order.
+fn take_within(tx: &mut Tx<'_>, own: &PeerName, most: i64, hand: &Hand) -> std::result::Result<Vec<Inbound>, Failure> {
+    let is_noted = hand.is_empty() && tx.texts.take_notes;
+    let mut rows: Vec<Inbound> = if hand.is_empty() {
+        let now = Param::Seconds(seconds(std::time::SystemTime::now()));
+        let params = [Param::Text(own.as_str()), Param::Integer(most), now];
+        let params = if is_noted { &params[..] } else { &params[..2] };
+        tx.driver.query(&tx.texts.take, params)?.into_iter().map(Inbound::of).collect()
+    } else {
+        hand.others(tx, own, most)?
+    };
+    let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+    if tx.dialect.taking() == Taking::LockThenDelete || !hand.is_empty() {
+        delete(tx, &ids)?;
     }
-    if tx.schema.taken && !tx.texts.take_notes {
-        for part in rows.chunks(IDS) {
-            let params: Vec<_> = part.iter().flat_map(|row| [Param::Text(&row.id), now]).collect();
-            tx.driver.execute(&tx.texts.note_taken(part.len()), &params)?;
-        }
+    if !is_noted {
+        note_taken(tx, &ids)?;
     }
     // What is given back by a deletion has no order.
     if tx.schema.sequence {
@@ -205,6 +210,30 @@ fn take_within(tx: &mut Tx<'_>, own: &PeerName, most: i64) -> std::result::Resul
     Ok(rows)
 }
 
+/// Deletes messages.
+pub(super) fn delete(tx: &mut Tx<'_>, mut ids: &[&str]) -> std::result::Result<(), Failure> {
+    while !ids.is_empty() {
+        let count = ids.len().min(IDS);
+        let count = if count.is_power_of_two() { count } else { count.next_power_of_two() / 2 };
+        let params: Vec<_> = ids[..count].iter().map(|id| Param::Text(id)).collect();
+        tx.driver.execute(&tx.texts.delete(count), &params)?;
+        ids = &ids[count..];
+    }
+    Ok(())
+}
+
+/// Puts on record that messages were taken, for senders that do not know what became of them.
+pub(super) fn note_taken(tx: &mut Tx<'_>, ids: &[&str]) -> std::result::Result<(), Failure> {
+    if tx.schema.taken {
+        let now = Param::Seconds(seconds(std::time::SystemTime::now()));
+        for part in ids.chunks(IDS) {
+            let params: Vec<_> = part.iter().flat_map(|id| [Param::Text(id), now]).collect();
+            tx.driver.execute(&tx.texts.note_taken(part.len()), &params)?;
+        }
+    }
+    Ok(())
+}
+
 fn judge(row: Inbound, own: &PeerName, serializer: &dyn Serializer, limits: &Limits, lowers_ids: bool) -> Found {
     match row.decode(serializer, limits, lowers_ids) {
         Ok(decoded) if decoded.message.to() == Some(own) => Found::Sound(decoded),
@@ -213,7 +242,7 @@ fn judge(row: Inbound, own: &PeerName, serializer: &dyn Serializer, limits: &Lim
     }
 }
 
-fn keep_damaged(tx: &mut Tx<'_>, error: &Error, row: &mut Inbound) -> std::result::Result<(), Failure> {
+pub(super) fn keep_damaged(tx: &mut Tx<'_>, error: &Error, row: &mut Inbound) -> std::result::Result<(), Failure> {
     if !tx.schema.damaged {
         return Ok(());
     }

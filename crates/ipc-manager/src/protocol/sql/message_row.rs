@@ -19,6 +19,8 @@ const PUT_BACK: &str = "again";
 /// The keys of what the reference implementation's columns do not hold.
 const ORDINAL: &str = "stamp_ord";
 const EXTRA: &str = "extra";
+/// How often the message was handed out and not acknowledged.
+pub(super) const ATTEMPTS: &str = "attempts";
 
 /// What a message is to be stored in.
 #[derive(Debug, Clone, Copy)]
@@ -218,17 +220,9 @@ impl Inbound {
         Ok(Decoded { message, counts: !more.contains_key(PUT_BACK) })
     }
 
-    /// What our column holds. What is no object there says nothing: it costs the message nothing.
-    fn more(&self, limits: &Limits) -> Map<String, Json> {
-        let read = || {
-            let text = self.more.clone().into_bytes()?;
-            let text = json::normalise(&text, limits).ok()?;
-            match json::parse_value(&text).ok()? {
-                Json::Object(more) => Some(more),
-                _ => None,
-            }
-        };
-        if self.more.is_null() { Map::new() } else { read().unwrap_or_default() }
+    /// What our column holds.
+    pub(super) fn more(&self, limits: &Limits) -> Map<String, Json> {
+        more_in(self.more.clone(), limits)
     }
 
     /// The values to keep of a row that is no message: id, to, from, stamp, content, broadcast.
@@ -240,4 +234,18 @@ impl Inbound {
         let content = self.content.into_bytes().unwrap_or_default();
         (self.id, text(self.to), text(self.from), text(self.stamp), content, text(self.broadcast))
     }
+}
+
+/// What our column holds. What is no object there says nothing: it costs the message nothing.
+pub(super) fn more_in(column: Value, limits: &Limits) -> Map<String, Json> {
+    let is_null = column.is_null();
+    let read = || {
+        let bytes = column.into_bytes()?;
+        let text = json::normalise(&bytes, limits).ok()?;
+        match json::parse_value(&text).ok()? {
+            Json::Object(more) => Some(more),
+            _ => None,
+        }
+    };
+    if is_null { Map::new() } else { read().unwrap_or_default() }
 }

@@ -5,6 +5,7 @@
 #[cfg(any(feature = "postgresql", feature = "mysql"))]
 mod address;
 mod connection;
+mod delivery;
 mod dialect;
 mod drivers;
 #[cfg(any(feature = "postgresql", feature = "mysql"))]
@@ -17,6 +18,7 @@ mod outgoing;
 mod posting;
 #[cfg(any(feature = "postgresql", feature = "mysql"))]
 mod private;
+mod recipient;
 mod schema;
 #[cfg(any(feature = "postgresql", feature = "mysql"))]
 mod secret;
@@ -37,3 +39,6 @@ pub(super) mod sqlite;
 
 pub use posting::{Database, SqlValue, Transaction};
 pub(crate) use posting::{Posting, place_of, post};
+
+#[cfg(test)]
+mod fuzz;

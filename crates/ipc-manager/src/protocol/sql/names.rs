@@ -71,6 +71,9 @@ impl Held {
             discarded = tx.driver.execute(&tx.texts.discard, &[self.text()])?;
             stats = None;
         }
+        if mode == Mode::Connect {
+            discarded += tx.discard_dead(self.name.as_str())?;
+        }
         let kept = stats.clone().unwrap_or_else(|| empty.to_vec());
         let record =
             [self.pid(), Param::Seconds(now), Param::Bytes(&kept)].into_iter().chain(tx.holder(Some(&self.here)));
@@ -197,6 +200,7 @@ fn sweep_one(store: &mut Store, name: &PeerName) -> Result<bool> {
             return Ok(Ok(false));
         }
         tx.driver.execute(&tx.texts.discard, &[text])?;
+        tx.discard_dead(name.as_str())?;
         tx.driver.execute(&tx.texts.sweep, &[Param::Bytes(&empty), text])?;
         let removed: std::result::Result<u64, Failure> = tx.driver.execute(&tx.texts.remove_peer, &[text, text]);
         removed.map(|_| Ok(true))

@@ -2,16 +2,16 @@
 //! Storing messages in others' mailboxes: store first, ring second.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
 
 use super::message_row::Outbound;
+use super::recipient::{Recipient, is_there, look_up, no_such_peer, was_taken};
 use super::store::{Store, Tx};
 use super::value::{Failure, Param, Trouble};
 use crate::error::{Error, ErrorKind, Result, Stored};
 use crate::name::PeerName;
-use crate::protocol::{Envelope, PeerState, Receipt};
+use crate::protocol::room::Room;
+use crate::protocol::{Envelope, Receipt};
 use crate::system::doorbell::Ringer;
-use crate::system::process::Watched;
 
 /// Most recipients that are remembered between two sends.
 const MOST_KNOWN: usize = 256;
@@ -23,32 +23,14 @@ const ROW_BYTES: usize = 256 << 10;
 /// Most messages in doubt that are remembered.
 const MOST_IN_DOUBT: usize = 10_000;
 
-/// A recipient as it was last seen.
-#[derive(Debug)]
-struct Recipient {
-    pid: Option<i64>,
-    receipt: Receipt,
-    bell: Option<OsString>,
-    /// Whether the database tells it of messages, if it cannot be rung for.
-    listens: bool,
-    /// Its process, where that can be asked without the store.
-    process: Option<Watched>,
-}
-
-impl Recipient {
-    /// Whether it need not be looked up again: the same process lives.
-    fn is_current(&self) -> bool {
-        self.process.as_ref().is_some_and(|process| !process.has_ended())
-    }
-}
-
 /// The sending half of a connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Outgoing {
     known: HashMap<PeerName, Recipient>,
     ringer: Option<Ringer>,
     /// Ids of messages of which it is not known whether they were stored.
     in_doubt: HashSet<String>,
+    room: Room<PeerName>,
 }
 
 /// What became of one insert.
@@ -61,6 +43,12 @@ enum Put {
 }
 
 impl Outgoing {
+    /// `most_unread` is the high-water mark of mailboxes, if there is one.
+    pub(super) fn new(most_unread: Option<usize>) -> Self {
+        let (known, in_doubt) = (HashMap::new(), HashSet::new());
+        Self { known, ringer: None, in_doubt, room: Room::new(most_unread) }
+    }
+
     /// Stores messages in order; a receipt for each that is stored.
     pub(super) fn deliver(
         &mut self,
@@ -116,6 +104,8 @@ impl Outgoing {
         if was_in_doubt && (is_there(store, to, row)? || was_taken(store, row)?) {
             return self.was_stored(store, to, row);
         }
+        self.recipient(store, to)?;
+        self.room.take(to, |most| unread(store, to, most))?;
         for _ in 0..MOST_TRIES {
             let recipient = self.recipient(store, to)?;
             let (pid, receipt) = (recipient.pid, recipient.receipt);
@@ -211,6 +201,13 @@ impl Outgoing {
         self.known.get(to).ok_or_else(no_such_peer)
     }
 
+    /// Tells a recipient that there is something in its mailbox, as well as that can be done.
+    pub(super) fn tell(&mut self, store: &mut Store, to: &PeerName) {
+        if self.recipient(store, to).is_ok() {
+            self.ring(store, to);
+        }
+    }
+
     /// Rings for a recipient; where nobody hears that, as on another machine, the database tells it. Returns what becomes
     /// of messages to it.
     fn ring(&mut self, store: &mut Store, to: &PeerName) -> Option<Receipt> {
@@ -259,16 +256,26 @@ impl Outgoing {
             }
             return Ok(());
         }
-        let (mut known, mut count, mut refused) = (HashMap::new(), rows.len(), None);
+        let (mut known, mut count, mut refused) = (HashMap::<PeerName, Receipt>::new(), rows.len(), None);
+        // How many of these are for whom, which the store does not count yet.
+        let mut own: HashMap<&PeerName, usize> = HashMap::new();
         for (at, (to, _)) in rows.iter().enumerate() {
-            if !known.contains_key(*to) {
-                match self.recipient(store, to) {
-                    Ok(recipient) => known.insert((*to).clone(), recipient.receipt),
-                    Err(error) => {
-                        (count, refused) = (at, Some(error));
-                        break;
-                    }
-                };
+            let recipient = match known.get(*to) {
+                Some(receipt) => Ok(*receipt),
+                None => self.recipient(store, to).map(|recipient| recipient.receipt),
+            };
+            let has_room = recipient.and_then(|receipt| {
+                let own = own.entry(to).or_default();
+                self.room.take(*to, |most| Ok(unread(store, to, most)? + *own))?;
+                *own += 1;
+                Ok(receipt)
+            });
+            match has_room {
+                Ok(receipt) => drop(known.insert((*to).clone(), receipt)),
+                Err(error) => {
+                    (count, refused) = (at, Some(error));
+                    break;
+                }
             }
         }
         let rows = &rows[..count];
@@ -346,48 +353,10 @@ fn insert_within(
     Ok(true)
 }
 
-fn look_up(store: &mut Store, to: &PeerName) -> Result<Recipient> {
-    let row = store.peer_row(to.as_str())?;
-    let Some((row, state)) = row.and_then(|row| row.standing.state(store.porch()).map(|state| (row, state))) else {
-        return Err(no_such_peer());
-    };
-    if !row.standing.is_active {
-        return Err(no_such_peer());
-    }
-    let holder = row.standing.holder();
-    let is_there = state == PeerState::Active;
-    Ok(Recipient {
-        pid: row.standing.pid.map(i64::from),
-        receipt: if is_there { Receipt::Delivered } else { Receipt::Stored },
-        listens: is_there && holder.is_some(),
-        bell: holder.filter(|_| is_there).and_then(crate::protocol::beside::Holder::bell),
-        process: holder.filter(|_| is_there).and_then(|holder| Watched::new(&holder.identity)),
-    })
-}
-
-/// Whether this very message waits there already; another one under its id is an error.
-fn is_there(store: &mut Store, to: &PeerName, row: &Outbound<'_>) -> Result<bool> {
-    let rows = store.query("a message cannot be looked up", |texts| &texts.message, &[Param::Text(row.id)])?;
-    let Some(mut there) = rows.into_iter().next() else { return Ok(false) };
-    let (its_to, from, content) = (there.next().into_text(), there.next().into_text(), there.next().into_bytes());
-    if its_to.as_deref() == Some(to.as_str())
-        && from.as_deref() == Some(row.from)
-        && content.as_deref() == Some(&*row.content)
-    {
-        return Ok(true);
-    }
-    Err(Error::new(ErrorKind::Store, "another message with this id waits there already"))
-}
-
-/// Whether the message was stored and has been read since.
-fn was_taken(store: &mut Store, row: &Outbound<'_>) -> Result<bool> {
-    if !store.schema.taken {
-        return Ok(false);
-    }
-    let rows = store.query("a message cannot be looked up", |texts| &texts.was_taken, &[Param::Text(row.id)])?;
-    Ok(!rows.is_empty())
-}
-
-fn no_such_peer() -> Error {
-    Error::new(ErrorKind::NoSuchPeer, "no peer of that name is on the bus")
+/// How many messages wait for a recipient, counted up to a number.
+fn unread(store: &mut Store, to: &PeerName, most: usize) -> Result<usize> {
+    let params = [Param::Text(to.as_str()), Param::Integer(i64::try_from(most).unwrap_or(i64::MAX))];
+    let rows = store.query("waiting messages cannot be counted", |texts| &texts.unread_up_to, &params)?;
+    let count = rows.into_iter().next().and_then(|mut row| row.next().as_integer());
+    Ok(count.and_then(|count| usize::try_from(count).ok()).unwrap_or(0))
 }

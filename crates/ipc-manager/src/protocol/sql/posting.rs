@@ -146,6 +146,7 @@ pub(crate) fn post(
     protocol: &str,
     route: &Route,
     serializer: &dyn Serializer,
+    most_unread: Option<usize>,
     envelope: &Envelope<'_>,
 ) -> Result<Posting> {
     let database = transaction.database();
@@ -176,6 +177,14 @@ pub(crate) fn post(
     let (Some(known), Some(state)) = (known, state) else {
         return Err(place(Error::new(ErrorKind::NoSuchPeer, "no peer of that name is on the bus")));
     };
+    if let Some(most) = most_unread {
+        let params = [to, Param::Integer(i64::try_from(most).unwrap_or(i64::MAX))];
+        let counted = driver.query(&texts.unread_up_to, &params).map_err(failed)?;
+        let unread = counted.into_iter().next().and_then(|mut row| row.next().as_integer());
+        if unread.is_some_and(|unread| usize::try_from(unread).is_ok_and(|unread| unread >= most)) {
+            return Err(place(crate::protocol::room::full(most)));
+        }
+    }
     let mut params = Vec::with_capacity(9);
     row.push_to(&mut params, schema.more);
     params.extend([to, Param::integer_or_null(known.standing.pid.map(i64::from))]);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Private servers: started where a bus is made without a route, and gone with its owner.
 
+use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ipc_manager_servers::{Engine, Options, PrivateServer};
 
+use super::secret;
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::{Cleaning, Credentials, Fate, Leftover, LeftoverKind};
 use crate::route::Route;
@@ -63,24 +65,35 @@ pub(super) fn is_one(route: &Route) -> bool {
 
 /// Whether a route leads to a private server that is gone for good: its folder goes with it.
 pub(super) fn is_removed(route: &Route) -> bool {
-    let Some(at) = route.as_str().find(FOLDER) else { return false };
-    let begin = route.as_str()[..at].rfind(['=', ';']).map_or(0, |before| before + 1);
-    let name = at + FOLDER.len();
-    let end = route.as_str()[name..].find(['/', ';']).map_or(route.as_str().len(), |length| name + length);
-    !std::path::Path::new(&route.as_str()[begin..end]).exists()
+    folder(route).is_some_and(|folder| !std::path::Path::new(folder).exists())
 }
 
-/// Who one is to a private server: nobody needs a password there, but every name is its superuser's.
-pub(super) fn credentials(engine: Engine) -> Credentials {
+/// Who one is to a private server: its superuser, who needs no password. What a user's environment and files say is for
+/// other servers.
+pub(super) fn credentials(engine: Engine, route: &Route) -> Credentials {
     match engine {
-        Engine::PostgreSQL => Credentials::none(),
-        _ => Credentials::none().with_user("root"),
+        // Named after the server's owner, whoever joins.
+        Engine::PostgreSQL => {
+            let owner = folder(route).and_then(|folder| std::fs::metadata(folder).ok()).map(|folder| folder.uid());
+            let name = owner.and_then(secret::name_of).or_else(secret::login_name);
+            name.map_or_else(Credentials::none, |name| Credentials::none().with_user(&name))
+        }
+        _ => Credentials::none().with_user("root").with_password(""),
     }
+}
+
+/// The folder of the private server that a route leads to.
+fn folder(route: &Route) -> Option<&str> {
+    let route = route.as_str();
+    let named = route.find(FOLDER)?;
+    let start = route[..named].rfind(['=', ';', '@']).map_or(0, |at| at + 1);
+    let end = route[named + 1..].find(['/', ';']).map_or(route.len(), |at| named + 1 + at);
+    Some(&route[start..end])
 }
 
 /// Who one is at a route, where nothing else was said.
 pub(super) fn or(engine: Engine, route: &Route, given: &Credentials) -> Credentials {
-    if is_one(route) && *given == Credentials::none() { credentials(engine) } else { given.clone() }
+    if is_one(route) && *given == Credentials::none() { credentials(engine, route) } else { given.clone() }
 }
 
 /// Removes private servers whose owners and keepers are dead.
@@ -91,13 +104,27 @@ pub(super) fn clean(cleaning: &mut Cleaning) {
         false => {
             let removed = ipc_manager_servers::remove_leftovers_in(&places).into_iter();
             removed
-                .map(|(path, removed)| {
-                    (path, removed.map_or_else(|error| Fate::Kept(error.to_string()), |()| Fate::Removed))
-                })
+                .map(|(path, removed)| (path, removed.map_or_else(|error| Fate::kept(&error), |()| Fate::Removed)))
                 .collect()
         }
     };
     for (path, fate) in found {
         cleaning.note(Leftover { kind: LeftoverKind::Server, protocol: None, path, fate });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_of_a_private_server_is_found_in_its_route() {
+        let of = |route: &str| folder(&Route::new(route).unwrap()).map(str::to_owned);
+        assert_eq!(of("dbi:Pg:dbname=q;host=/var/tmp/ipcm-db-0f/s").as_deref(), Some("/var/tmp/ipcm-db-0f"));
+        assert_eq!(
+            of("dbi:MariaDB:dbname=q;mariadb_socket=/tmp/ipcm-db-0f/s/socket").as_deref(),
+            Some("/tmp/ipcm-db-0f")
+        );
+        assert_eq!(of("dbi:Pg:dbname=q;host=/run/pg"), None);
     }
 }

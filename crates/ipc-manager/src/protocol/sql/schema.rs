@@ -8,6 +8,7 @@ use super::value::{Failure, Trouble};
 pub(super) const PEERS: &str = "ipcm_peers";
 pub(super) const MESSAGES: &str = "ipcm_messages";
 pub(super) const DAMAGED: &str = "ipcm_damaged";
+const DEAD: &str = "ipcm_dead";
 const TAKEN: &str = "ipcm_taken";
 /// A table that says by being there that this implementation made the others.
 const OURS: &str = "ipcm_made";
@@ -30,6 +31,8 @@ pub(super) struct Schema {
     /// The table of ids that were taken, where a sender can lose its connection without knowing what became of its
     /// message.
     pub(super) taken: bool,
+    /// The table of messages that were handed out too often; made when something is received that is to be acknowledged.
+    pub(super) dead: bool,
     /// Whether the database tells readers of what anybody wrote.
     pub(super) rings: bool,
     /// Whether the tables were made by this implementation.
@@ -57,6 +60,7 @@ impl Schema {
                 (Some(MESSAGES), Some(column)) if column == dialect.sequence() => schema.sequence = true,
                 (Some(DAMAGED), Some("id")) => schema.damaged = true,
                 (Some(TAKEN), Some("id")) => schema.taken = true,
+                (Some(DEAD), Some("id")) => schema.dead = true,
                 (Some(OURS), Some(_)) => schema.is_ours = true,
                 (Some("ipcm_ring"), Some(_)) => schema.rings = true,
                 _ => {}
@@ -116,7 +120,7 @@ pub(super) fn bring_up_to_date(driver: &mut dyn Driver, dialect: &dyn Dialect) -
 
 /// Removes what the bus put into a database that is somebody else's.
 pub(super) fn remove(driver: &mut dyn Driver) -> Result<(), Failure> {
-    for table in [DAMAGED, TAKEN, OURS, MESSAGES, PEERS] {
+    for table in [DAMAGED, DEAD, TAKEN, OURS, MESSAGES, PEERS] {
         driver.execute(&format!("DROP TABLE IF EXISTS {table}"), &[])?;
     }
     Ok(())

@@ -15,14 +15,18 @@ fn home() -> Option<PathBuf> {
 
 /// The login name of this process's user.
 pub(super) fn login_name() -> Option<String> {
-    let uid = rustix::process::geteuid().as_raw();
+    let of_file = name_of(rustix::process::geteuid().as_raw());
+    of_file.or_else(|| std::env::var("LOGNAME").ok()).or_else(|| std::env::var("USER").ok())
+}
+
+/// The login name of a user, where the system's own file has it.
+pub(super) fn name_of(uid: u32) -> Option<String> {
     let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let of_file = accounts.lines().find_map(|line| {
+    accounts.lines().find_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;
         (fields.nth(1)?.parse::<u32>().ok()? == uid).then(|| name.to_owned())
-    });
-    of_file.or_else(|| std::env::var("LOGNAME").ok()).or_else(|| std::env::var("USER").ok())
+    })
 }
 
 /// A file that others cannot read; none if it is not there, or if they can.
@@ -52,7 +56,7 @@ pub(super) fn postgresql_password(host: &str, port: u16, database: &str, user: &
 
 /// The password of the first line that fits: `host:port:database:user:password`, where `*` fits all, and a backslash
 /// takes the next character as it is.
-fn password_in(text: &str, wanted: [&str; 4]) -> Option<String> {
+pub(super) fn password_in(text: &str, wanted: [&str; 4]) -> Option<String> {
     text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
         let mut fields = vec![String::new()];
         let mut is_star = vec![true];
@@ -83,7 +87,7 @@ pub(super) fn mysql_client() -> (Option<String>, Option<String>) {
     (user, std::env::var("MYSQL_PWD").ok().or(password))
 }
 
-fn client_section(text: &str) -> (Option<String>, Option<String>) {
+pub(super) fn client_section(text: &str) -> (Option<String>, Option<String>) {
     let (mut user, mut password, mut is_in) = (None, None, false);
     for line in text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';'])) {
         if let Some(section) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {

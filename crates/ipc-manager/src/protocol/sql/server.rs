@@ -134,6 +134,7 @@ impl Protocol for ServerProtocol {
             largest_payload: None,
             most_unread: None,
             queues: false,
+            acknowledges: true,
             connections: false,
             // As the server is set; most are set so that a power cut takes nothing, but a private one is not.
             durability: Durability::Kernel,
@@ -154,10 +155,14 @@ impl Protocol for ServerProtocol {
                 self.make_tables(&route, &options.credentials)?;
                 Ok(route)
             }
+            None if options.lasting => {
+                let detail = "a private server ends with the owner of its bus; give a route to a bus that is to stay";
+                Err(Error::new(ErrorKind::Unsupported, detail).in_protocol(self.0.family.protocol))
+            }
             None => {
                 let route =
                     private::start(self.0.private).map_err(|error| error.in_protocol(self.0.family.protocol))?;
-                self.make_tables(&route, &private::credentials(self.0.private))
+                self.make_tables(&route, &private::credentials(self.0.private, &route))
                     .inspect_err(|_| private::end(&route))?;
                 Ok(route)
             }

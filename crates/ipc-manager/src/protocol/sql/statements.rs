@@ -35,6 +35,8 @@ pub(super) struct Statements {
     pub(super) remove_peer: String,
     /// name.
     pub(super) discard: String,
+    /// name.
+    pub(super) discard_dead: String,
     /// id, to, from, stamp, content, broadcast, more, name of the recipient, its pid; or as `send_by_values` says. No row
     /// or a conflict: the recipient is another by now.
     pub(super) send: String,
@@ -68,6 +70,8 @@ pub(super) struct Statements {
     pub(super) unread: String,
     /// name: how many.
     pub(super) unread_of: String,
+    /// name, how many at most: how many.
+    pub(super) unread_up_to: String,
     /// id.
     pub(super) was_taken: String,
     /// seconds.
@@ -171,6 +175,7 @@ impl Statements {
                  AND NOT EXISTS (SELECT 1 FROM ipcm_messages WHERE ipcm_messages.[from] = :text)",
             ),
             discard: render("DELETE FROM ipcm_messages WHERE [to] = :text"),
+            discard_dead: render("DELETE FROM ipcm_dead WHERE [to] = :text"),
             send: render(if send_by_values { &by_values } else { &by_selecting }),
             send_within: render(&format!("{by_selecting} {{unless there in ipcm_messages}}")),
             send_by_values,
@@ -193,6 +198,9 @@ impl Statements {
             last_stamp: render("SELECT {MAX(stamp)!} FROM ipcm_messages WHERE [from] = :text"),
             unread: render("SELECT [to], COUNT(*) FROM ipcm_messages GROUP BY [to]"),
             unread_of: render("SELECT COUNT(*) FROM ipcm_messages WHERE [to] = :text"),
+            unread_up_to: render(
+                "SELECT COUNT(*) FROM (SELECT 1 AS one FROM ipcm_messages WHERE [to] = :text LIMIT :int) AS waiting",
+            ),
             was_taken: render("SELECT 1 FROM ipcm_taken WHERE id = :id"),
             forget_taken: render("DELETE FROM ipcm_taken WHERE taken < :seconds"),
             message_locked: render("SELECT {id!} FROM ipcm_messages WHERE id = :id {update}"),

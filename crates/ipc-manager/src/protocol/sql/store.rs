@@ -200,6 +200,14 @@ impl Tx<'_> {
         Ok(rows.into_iter().find_map(PeerRow::of))
     }
 
+    /// Removes the messages of a mailbox that were handed out too often; returns how many.
+    pub(super) fn discard_dead(&mut self, name: &str) -> std::result::Result<u64, Failure> {
+        if !self.schema.dead {
+            return Ok(0);
+        }
+        self.driver.execute(&self.texts.discard_dead, &[Param::Text(name)])
+    }
+
     /// The parameters that a statement has for a holder: none where there is no column for it.
     pub(super) fn holder<'p>(&self, holder: Option<&'p str>) -> Option<Param<'p>> {
         self.schema.holder.then_some(Param::text_or_null(holder))

@@ -11,7 +11,8 @@ use crate::message::Message;
 use crate::name::PeerName;
 use crate::protocol::directory_store::{Origins, Seat, Seated, Store};
 use crate::protocol::{
-    Connection, Connections, Damaged, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, Receipt, Wake, Wanted,
+    Connection, Connections, Damaged, Deliveries, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, Receipt,
+    Wake, Wanted,
 };
 use crate::stats::Stats;
 use crate::system::arrivals::{Arrival, Arrivals};
@@ -186,6 +187,10 @@ impl Connection for UnixSocketConnection {
 
     fn directory(&mut self) -> &mut dyn Directory {
         self.seat.directory()
+    }
+
+    fn deliveries(&mut self) -> Option<&mut dyn Deliveries> {
+        None
     }
 
     fn unlist(&mut self) -> Result<()> {

@@ -53,6 +53,7 @@ impl Protocol for UnixSocket {
             largest_payload: Some(outgoing::LARGEST),
             most_unread: Some(queue.unwrap_or(10).saturating_add(1)),
             queues: true,
+            acknowledges: false,
             connections: false,
             durability: Durability::Process,
             credentials: false,

@@ -139,7 +139,7 @@ impl Dialect for MysqlDialect {
     fn columns(&self) -> &'static str {
         "SELECT TABLE_NAME, COLUMN_NAME, CASE WHEN COLUMN_NAME = 'content' THEN CHARACTER_MAXIMUM_LENGTH END \
          FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() \
-         AND TABLE_NAME IN ('ipcm_peers', 'ipcm_messages', 'ipcm_damaged', 'ipcm_taken', 'ipcm_made')"
+         AND TABLE_NAME IN ('ipcm_peers', 'ipcm_messages', 'ipcm_damaged', 'ipcm_dead', 'ipcm_taken', 'ipcm_made')"
     }
 
     fn packet_limit(&self) -> Option<&'static str> {

@@ -118,7 +118,7 @@ impl Dialect for PostgresDialect {
     fn columns(&self) -> &'static str {
         "SELECT CAST(table_name AS text), CAST(column_name AS text), CAST(NULL AS bigint) \
          FROM information_schema.columns WHERE table_schema = ANY (current_schemas(false)) \
-         AND table_name IN ('ipcm_peers', 'ipcm_messages', 'ipcm_damaged', 'ipcm_taken', 'ipcm_made') \
+         AND table_name IN ('ipcm_peers', 'ipcm_messages', 'ipcm_damaged', 'ipcm_dead', 'ipcm_taken', 'ipcm_made') \
          UNION ALL SELECT 'ipcm_ring', CAST(tgname AS text), NULL FROM pg_trigger \
          WHERE tgrelid = to_regclass('ipcm_messages') AND tgname = 'ipcm_ring'"
     }

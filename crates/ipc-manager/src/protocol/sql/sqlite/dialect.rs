@@ -96,6 +96,7 @@ impl Dialect for SqliteDialect {
         "SELECT 'ipcm_peers', name, NULL FROM pragma_table_info('ipcm_peers') UNION ALL \
          SELECT 'ipcm_messages', name, NULL FROM pragma_table_info('ipcm_messages') UNION ALL \
          SELECT 'ipcm_damaged', name, NULL FROM pragma_table_info('ipcm_damaged') UNION ALL \
+         SELECT 'ipcm_dead', name, NULL FROM pragma_table_info('ipcm_dead') UNION ALL \
          SELECT 'ipcm_made', name, NULL FROM pragma_table_info('ipcm_made')"
     }
 

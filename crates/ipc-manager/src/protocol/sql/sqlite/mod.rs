@@ -53,6 +53,7 @@ impl Protocol for Sqlite {
             largest_payload: None,
             most_unread: None,
             queues: false,
+            acknowledges: true,
             connections: false,
             durability: Durability::Power,
             credentials: false,
