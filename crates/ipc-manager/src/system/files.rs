@@ -238,11 +238,6 @@ pub(crate) fn write_at(file: &OwnedFd, offset: u64, content: &[u8]) -> io::Resul
     write_all(file, i64::try_from(offset).unwrap_or(i64::MAX), content)
 }
 
-/// The size of a file that is open, in bytes.
-pub(crate) fn size(file: &OwnedFd) -> io::Result<u64> {
-    Ok(u64::try_from(rustix::fs::fstat(file)?.st_size).unwrap_or(0))
-}
-
 fn close(file: OwnedFd) -> io::Result<()> {
     use std::os::fd::IntoRawFd;
     // SAFETY: the descriptor was owned by `file` and is given up here, once.
