@@ -90,7 +90,7 @@ impl Table for Sqlite {
     fn take(&mut self) -> io::Result<usize> {
         let take = || -> rusqlite::Result<usize> {
             let mut take = self.connection.prepare_cached(TAKE)?;
-            let mut rows = take.query(params![self.name, i64::try_from(MOST).unwrap_or(i64::MAX)])?;
+            let mut rows = take.query(params![self.name, i64::from(MOST)])?;
             let mut taken = Vec::new();
             while let Some(row) = rows.next()? {
                 let row: (i64, String, String, f64, Vec<u8>) =
