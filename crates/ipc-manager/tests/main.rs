@@ -23,6 +23,7 @@ mod services;
 mod sockets;
 mod stages;
 mod store_vectors;
+mod stored_rows;
 mod tls;
 mod upkeep;
 mod vectors;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
         .tests(databases::tests())
         .tests(restarts::tests())
         .tests(file_stores::tests())
+        .tests(stored_rows::tests())
         .tests(tls::tests())
         .tests(pipes::tests())
         .tests(sockets::tests())

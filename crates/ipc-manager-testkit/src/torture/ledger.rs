@@ -41,6 +41,8 @@ struct Reading {
     back: Back,
     /// How many messages it may have had in hand when it ended.
     in_hand: u64,
+    /// How many of them since a server did not say whether it gave them out; they come with the next.
+    in_doubt: u64,
     /// Unread messages that it was told were thrown away; nothing where it was killed before it was told.
     discarded: Option<u64>,
     ended: u64,
@@ -101,6 +103,7 @@ pub(super) fn add_up(actors: &[Actor], weather: &Weather, is_durable: bool) -> S
                         got: Got::new(),
                         back: life.back,
                         in_hand: 0,
+                        in_doubt: 0,
                         discarded: None,
                         ended: life.ended,
                         was_killed: life.was_killed,
@@ -180,7 +183,8 @@ impl Sums {
             let text = |at: usize| record.get(at).and_then(Value::as_str).unwrap_or_default();
             match text(0) {
                 "joined" => reading.discarded = record[1].as_u64(),
-                "batch" => reading.in_hand = record[1].as_u64().unwrap_or(0),
+                "batch" => reading.in_hand = record[1].as_u64().unwrap_or(0) + reading.in_doubt,
+                "failed" if text(1) == "receive" => reading.in_doubt = reading.in_hand,
                 "got" => {
                     *arrivals.entry(text(1).to_owned()).or_default() += 1;
                     if record[4] != true {
@@ -188,6 +192,7 @@ impl Sums {
                         self.violated(format!("{} of {} was damaged", text(1), text(2)));
                     }
                     reading.got.entry(text(2).to_owned()).or_default().push(record[3].as_u64().unwrap_or(0));
+                    reading.in_doubt = 0;
                     // What is noted is not in hand any more.
                     reading.in_hand = reading.in_hand.saturating_sub(1);
                 }

@@ -9,6 +9,7 @@ mod actor;
 mod dice;
 mod ending;
 mod ground;
+mod heart;
 mod journal;
 mod ledger;
 mod parts;
@@ -178,7 +179,8 @@ fn run(subject: &Subject) -> ExitCode {
     let mut supervisor = Supervisor::new(stage, database.as_deref());
     supervisor.run(&plan);
     let is_durable = subject.capabilities().durability >= Durability::Kernel;
-    let sums = ledger::add_up(&supervisor.actors, &supervisor.weather, is_durable);
+    let weather = ledger::Weather { stalls: supervisor.heart.stalls(), clock: supervisor.clock_steps.clone() };
+    let sums = ledger::add_up(&supervisor.actors, &weather, is_durable);
     let mut violations = supervisor.violations.clone();
     violations.extend(sums.violations.iter().take(20).cloned());
     let count = |kinds: &[&str]| kinds.iter().filter_map(|kind| supervisor.injected.get(kind)).sum::<usize>();

@@ -19,6 +19,7 @@ use crate::file_bus::contents;
 pub fn tests() -> Vec<Test> {
     let tests = ipc_manager_testkit::tests![
         t12_a_small_disk_is_filled_and_drained_again_and_again,
+        t12_stores_in_one_file_are_filled_and_drained,
         a_database_on_a_small_disk_lets_more_through_than_fits_on_it,
         a_full_disk_can_be_read_also_with_messages_put_back,
         who_cannot_suspend_for_want_of_room_is_still_there,
@@ -43,6 +44,8 @@ pub fn add_to(suite: Suite) -> Suite {
     suite
         .act("mounts a disk", mounts_a_disk)
         .act("fills and drains", fills_and_drains)
+        .act("fills and drains SQLite", || fills_and_drains_a_file("SQLite"))
+        .act("fills and drains JSONFile", || fills_and_drains_a_file("JSONFile"))
         .act("streams through a small disk", streams_through_a_small_disk)
         .act("reads a full disk", reads_a_full_disk)
         .act("suspends on a full disk", suspends_on_a_full_disk)
@@ -133,6 +136,31 @@ fn fills_and_drains() -> ExitCode {
     b.send("a", "it works").unwrap();
     assert_eq!(a.recv_timeout(PATIENCE).unwrap().content(), "it works");
     assert_eq!(bus.connect("c").unwrap().peers().unwrap(), ["a", "b"]);
+    a.disconnect().unwrap();
+    b.disconnect().unwrap();
+    ExitCode::SUCCESS
+}
+
+fn t12_stores_in_one_file_are_filled_and_drained(sandbox: &Sandbox) {
+    for protocol in ["SQLite", "JSONFile"] {
+        let own = Sandbox::within(sandbox.dir());
+        play(&format!("fills and drains {protocol}"), &own);
+    }
+}
+
+fn fills_and_drains_a_file(protocol: &str) -> ExitCode {
+    let (bus, _) = small_disk_for(protocol);
+    let (mut a, mut b) = (bus.connect("a").unwrap(), bus.connect("b").unwrap());
+    let mut counts = Vec::new();
+    for _ in 0..3 {
+        let stored = fill(&mut b, "a");
+        assert!(stored > 5, "{stored} messages fill the disk");
+        assert_eq!(drain(&mut a), stored, "what is acknowledged arrives, and nothing else");
+        counts.push(stored);
+    }
+    println!("T12, {protocol}: {counts:?} messages fill the disk");
+    b.send("a", "there is room").unwrap();
+    assert_eq!(contents(&a.get_messages().unwrap()), ["there is room"]);
     a.disconnect().unwrap();
     b.disconnect().unwrap();
     ExitCode::SUCCESS

@@ -29,12 +29,14 @@ impl Pipe {
 
     /// Puts pieces into the pipe, each at once as a writer does it, and takes every message out of the stream.
     fn pass<'a>(&mut self, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
-        let mut taken = Vec::new();
+        let (mut taken, mut waiting) = (Vec::new(), 0);
         for piece in pieces {
             self.writer.write_all(piece).expect("there is room");
-            // Sometimes more than one is there to be read.
-            if piece.len() % 3 > 0 {
+            waiting += piece.len();
+            // Sometimes more than one is there to be read, and never more than a pipe has room for.
+            if piece.len() % 3 > 0 || waiting > 32 << 10 {
                 self.drain(&mut taken);
+                waiting = 0;
             }
         }
         self.drain(&mut taken);

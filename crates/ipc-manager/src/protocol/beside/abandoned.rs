@@ -95,6 +95,9 @@ impl FileStore {
         let path = Path::new(self.route.as_str());
         let failed = |error| self.failed(path, "an abandoned store cannot be removed", error);
         if let Some(unknown) = self.first_unknown(dir).map_err(failed)? {
+            if !self.is_abandoned(dir) {
+                return Ok(None);
+            }
             return Ok(Some(Fate::Kept(format!("it holds `{}`, which is no part of a bus", escaped(&unknown)))));
         }
         if cleaning.is_dry_run() {

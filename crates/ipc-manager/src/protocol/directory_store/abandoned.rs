@@ -77,6 +77,10 @@ fn clean_store(store: &Store, identity: (u64, u64), cleaning: &Cleaning) -> Resu
         return Ok(None);
     }
     if let Some(unknown) = first_unknown(store)? {
+        // What a peer is just making looks like nothing known, and the peer is there now.
+        if !is_abandoned(store, is_old)? {
+            return Ok(None);
+        }
         let shown = unknown.to_string_lossy();
         return Ok(Some(Fate::Kept(format!("it holds `{}`, which is no part of a bus", shown.escape_debug()))));
     }

@@ -256,7 +256,14 @@ impl Connection for SqlConnection {
                 let saved = self.listing.save_stats(&self.held.name, stats);
                 self.held.leave(&mut self.listing.store).and(saved)?;
             }
-            Leave::Suspend { until } => self.held.suspend(&mut self.listing.store, until, stats)?,
+            Leave::Suspend { until } => {
+                // What was taken as the connection was lost, and handed to nobody, stays for who continues the name.
+                let mut inbox = Inbox::default();
+                mailbox::resolve(&mut self.listing.store, &mut self.reader.in_doubt, &mut inbox)?;
+                let taken: Vec<Message> = inbox.messages.into_iter().map(|taken| taken.message).collect();
+                self.put_back(&taken)?;
+                self.held.suspend(&mut self.listing.store, until, stats)?;
+            }
         }
         // Store first, ring second: those who watch the bells look at the store now.
         self.bell = None;

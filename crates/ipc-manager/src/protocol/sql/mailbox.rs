@@ -130,7 +130,7 @@ pub(super) fn take(
 
 /// Finds out whether messages were taken when the connection was lost, and hands them out if they were. Whoever is just
 /// taking them is waited for.
-fn resolve(store: &mut Store, in_doubt: &mut Option<InDoubt>, inbox: &mut Inbox) -> Result<()> {
+pub(super) fn resolve(store: &mut Store, in_doubt: &mut Option<InDoubt>, inbox: &mut Inbox) -> Result<()> {
     if let Some(doubtful) = &in_doubt {
         let params = [Param::Text(&doubtful.id)];
         let there = store.query("the mailbox cannot be read", |texts| &texts.message_locked, &params)?;

@@ -18,6 +18,7 @@ mod outgoing;
 mod posting;
 #[cfg(any(feature = "postgresql", feature = "mysql"))]
 mod private;
+mod questions;
 mod recipient;
 mod schema;
 #[cfg(any(feature = "postgresql", feature = "mysql"))]

@@ -44,14 +44,29 @@ impl Held {
     pub(super) fn take(&self, store: &mut Store, mode: Mode) -> Result<Taken> {
         let empty = store.encode_stats(&Stats::default())?;
         let now = seconds(SystemTime::now());
-        let taken = store.transaction("the name cannot be taken", |tx| self.take_within(tx, mode, now, &empty))?;
+        let mut doubtful = None;
+        let taken = store.transaction("the name cannot be taken", |tx| {
+            let taken = self.take_within(tx, mode, now, &empty)?;
+            doubtful = taken.as_ref().ok().cloned();
+            Ok(taken)
+        });
+        let taken = match (taken, doubtful) {
+            // The connection was lost as it was taken: then the row says whether it was.
+            (Err(_), Some(doubtful)) if store.is_in_doubt() && self.is_here(store)? => doubtful,
+            (taken, _) => taken?,
+        };
         // What this name sends from now on is newer than what of it still waits, whatever the clock says.
-        let last = store.query("old messages cannot be read", |texts| &texts.last_stamp, &[self.text()])?;
-        if let Some(last) = last.into_iter().next().and_then(|mut row| row.next().as_number()).and_then(time) {
+        if let Some(last) = taken.last.and_then(time) {
             Stamp::not_before(last);
         }
         let stats = taken.stats.and_then(|payload| store.decode_stats(&payload)).unwrap_or_default();
         Ok(Taken { stats, discarded: taken.discarded })
+    }
+
+    /// Whether the name is this one's.
+    fn is_here(&self, store: &mut Store) -> Result<bool> {
+        let row = store.peer_row(self.name.as_str())?;
+        Ok(row.is_some_and(|row| row.standing.holder() == Some(&self.holder)))
     }
 
     fn text(&self) -> Param<'_> {
@@ -89,7 +104,9 @@ impl Held {
                 inserted => inserted?,
             };
         }
-        Ok(Ok(RawTaken { stats, discarded: usize::try_from(discarded).unwrap_or(usize::MAX) }))
+        let last = tx.driver.query(&tx.texts.last_stamp, &[self.text()])?;
+        let last = last.into_iter().next().and_then(|mut row| row.next().as_number());
+        Ok(Ok(RawTaken { stats, discarded: usize::try_from(discarded).unwrap_or(usize::MAX), last }))
     }
 
     /// Why the name cannot be had; `None` if it can.
@@ -166,9 +183,12 @@ impl Held {
     }
 }
 
+#[derive(Clone)]
 struct RawTaken {
     stats: Option<Vec<u8>>,
     discarded: usize,
+    /// The newest stamp of what it sent and still waits.
+    last: Option<f64>,
 }
 
 /// Sweeps every dead peer's remains but those of one name.

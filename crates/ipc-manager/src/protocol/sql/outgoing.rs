@@ -4,7 +4,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::message_row::Outbound;
-use super::recipient::{Recipient, is_there, look_up, no_such_peer, was_taken};
+use super::questions::{is_there, unread, was_taken};
+use super::recipient::{Recipient, look_up, no_such_peer};
 use super::store::{Store, Tx};
 use super::value::{Failure, Param, Trouble};
 use crate::error::{Error, ErrorKind, Result, Stored};
@@ -351,12 +352,4 @@ fn insert_within(
         left = &left[count..];
     }
     Ok(true)
-}
-
-/// How many messages wait for a recipient, counted up to a number.
-fn unread(store: &mut Store, to: &PeerName, most: usize) -> Result<usize> {
-    let params = [Param::Text(to.as_str()), Param::Integer(i64::try_from(most).unwrap_or(i64::MAX))];
-    let rows = store.query("waiting messages cannot be counted", |texts| &texts.unread_up_to, &params)?;
-    let count = rows.into_iter().next().and_then(|mut row| row.next().as_integer());
-    Ok(count.and_then(|count| usize::try_from(count).ok()).unwrap_or(0))
 }

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A recipient as it was last seen, and what the store knows of a message to it.
+//! A recipient as it was last seen.
 
 use std::ffi::OsString;
 
-use super::message_row::Outbound;
 use super::store::Store;
-use super::value::Param;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::PeerName;
 use crate::protocol::{PeerState, Receipt};
@@ -48,29 +46,6 @@ pub(super) fn look_up(store: &mut Store, to: &PeerName) -> Result<Recipient> {
         bell: holder.filter(|_| is_there).and_then(crate::protocol::beside::Holder::bell),
         process: holder.filter(|_| is_there).and_then(|holder| Watched::new(&holder.identity)),
     })
-}
-
-/// Whether this very message waits there already; another one under its id is an error.
-pub(super) fn is_there(store: &mut Store, to: &PeerName, row: &Outbound<'_>) -> Result<bool> {
-    let rows = store.query("a message cannot be looked up", |texts| &texts.message, &[Param::Text(row.id)])?;
-    let Some(mut there) = rows.into_iter().next() else { return Ok(false) };
-    let (its_to, from, content) = (there.next().into_text(), there.next().into_text(), there.next().into_bytes());
-    if its_to.as_deref() == Some(to.as_str())
-        && from.as_deref() == Some(row.from)
-        && content.as_deref() == Some(&*row.content)
-    {
-        return Ok(true);
-    }
-    Err(Error::new(ErrorKind::Store, "another message with this id waits there already"))
-}
-
-/// Whether the message was stored and has been read since.
-pub(super) fn was_taken(store: &mut Store, row: &Outbound<'_>) -> Result<bool> {
-    if !store.schema.taken {
-        return Ok(false);
-    }
-    let rows = store.query("a message cannot be looked up", |texts| &texts.was_taken, &[Param::Text(row.id)])?;
-    Ok(!rows.is_empty())
 }
 
 pub(super) fn no_such_peer() -> Error {

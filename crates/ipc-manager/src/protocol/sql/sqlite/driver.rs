@@ -21,6 +21,9 @@ const STATEMENTS: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSES: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(2));
 
+/// After how many statements the disk is looked at again.
+const LOOK_AT_DISK: u32 = 256;
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct SqliteDriver {
@@ -29,6 +32,8 @@ pub(super) struct SqliteDriver {
     /// Device and inode number of the file that was opened.
     file: (u64, u64),
     room: Room,
+    /// How many statements ran, of which one in some looks at the disk.
+    runs: u32,
 }
 
 /// What was done about a full disk.
@@ -67,19 +72,45 @@ impl SqliteDriver {
             Ok(connection)
         });
         let connection = prepared.map_err(|error| match failure(error) {
+            // Removed while it was being opened, which shows as any error.
+            failure if is_gone(route, file) => error_of(Failure { trouble: Trouble::Missing, ..failure }, ""),
             // A file is there, so what is missing is not the bus.
             Failure { trouble: Trouble::Missing, source } => {
                 Error::new(ErrorKind::Store, "the database cannot be opened").with_source(source)
             }
             failure => error_of(failure, "the database cannot be opened"),
         })?;
-        Ok(Self { connection, route: route.clone(), file, room: Room::Enough })
+        let mut driver = Self { connection, route: route.clone(), file, room: Room::Enough, runs: 0 };
+        driver.bound_growth();
+        Ok(driver)
+    }
+
+    /// Keeps the file from growing so far that there is no room for the log any more: without one nothing could be taken
+    /// out of it. Best effort; where the disk has room there is no bound.
+    fn bound_growth(&mut self) {
+        const NO_BOUND: u64 = 0xffff_fffe;
+        let size = |path: &str| std::fs::metadata(path).map_or(0, |file| file.len());
+        let route = self.route.as_str();
+        let page = self.connection.pragma_query_value(None, "page_size", |row| row.get::<_, u32>(0));
+        let page = u64::from(page.unwrap_or(4096)).max(512);
+        let bound = log_pages(&self.route).and_then(|log| {
+            let disk = rustix::fs::statvfs(route).ok()?;
+            let bytes = disk.f_bavail.saturating_mul(disk.f_frsize) + size(route) + size(&format!("{route}-wal"));
+            Some((bytes / page).saturating_sub(4 * u64::try_from(log).unwrap_or(0)).max(1))
+        });
+        // A bound below what is there already is raised to that by the library.
+        let bound = i64::try_from(bound.unwrap_or(NO_BOUND)).unwrap_or(i64::MAX);
+        let _ = self.connection.pragma_update(None, "max_page_count", bound);
     }
 
     /// Runs a statement, once more where the disk was full and some room could be made. Within a transaction that is for
     /// whoever runs it to do.
     fn run<T>(&mut self, run: impl Fn(&Connection) -> rusqlite::Result<T>) -> std::result::Result<T, Failure> {
         let is_alone = self.connection.is_autocommit();
+        self.runs = self.runs.wrapping_add(1);
+        if is_alone && self.runs.is_multiple_of(LOOK_AT_DISK) {
+            self.bound_growth();
+        }
         let is_full = |done: &rusqlite::Result<T>| {
             done.as_ref().is_err_and(|error| error.sqlite_error_code() == Some(ErrorCode::DiskFull))
         };
@@ -99,6 +130,8 @@ impl SqliteDriver {
         let is_worth_a_try = is_full(&done) && !is_alone && before == Room::Enough;
         done.map_err(|error| match is_worth_a_try {
             true => Failure::new(Trouble::Conflict, error),
+            // Of a file that was removed in the middle of it, which shows as any error.
+            false if is_gone(&self.route, self.file) => Failure::new(Trouble::Missing, error),
             false => failure(error),
         })
     }
