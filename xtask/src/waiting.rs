@@ -5,7 +5,9 @@
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use ipc_manager::{Client, Message, Result, Spawn};
+use ipc_manager::{Client, Error, Message, Result, Spawn};
+
+use crate::floor::Inserter;
 
 /// The databases that are measured unless some are named, and how many messages wait.
 const PROTOCOLS: &str = "SQLite,PostgreSQL,MariaDB,MySQL";
@@ -49,18 +51,27 @@ fn measure(protocol: &str, rows: &[usize]) -> Result<()> {
         "{protocol}: a sleeping reader has a message {end:.0} µs after its send ended, {commit:.0} µs after it began"
     );
     let mut reader = bus.connect("reader")?;
-    let mut waiting = 0;
+    let (mut waiting, mut many) = (0, 0.0);
+    let inserter = Inserter::new(protocol, bus.route().as_str(), "bare");
+    let mut inserter = inserter.map_err(|error| Error::system(error, "the bare driver cannot connect"))?;
+    let _bare = bus.connect("bare")?;
     for count in rows {
-        let (begun, before) = (Instant::now(), waiting);
+        let mut times = Vec::new();
         while waiting < *count {
             let messages = messages(&sender, BATCH.min(count - waiting))?;
+            let sent = u32::try_from(messages.len()).unwrap_or(1);
             waiting += messages.len();
+            let begun = Instant::now();
             sender.send_all(messages)?;
+            times.push(begun.elapsed() / sent);
         }
-        let many = begun.elapsed().as_secs_f64() / f64::from(u32::try_from(waiting - before).unwrap_or(1).max(1)) * 1e6;
-        let (send, take) = cost(&mut sender, &mut reader)?;
+        many = if times.is_empty() { many } else { median(times) };
+        let (send, take, raw) = cost(&mut sender, &mut reader, &mut inserter)?;
         println!(
-            "{protocol}: {count} waiting: send {send:.1} µs, take {take:.1} µs; filled by send_all of {BATCH} in {many:.1} µs a message"
+            "{protocol}: {count} waiting: send {send:.1} µs ({:.2} of the bare insert's rate), take {take:.1} µs; \
+             send_all of {BATCH} {many:.1} µs a message ({:.1} times the rate of send)",
+            raw / send,
+            send / many
         );
     }
     drop((sender, reader));
@@ -71,19 +82,26 @@ fn messages(sender: &Client, count: usize) -> Result<Vec<Message>> {
     (0..count).map(|_| sender.message("reader", &"x".repeat(98))).collect()
 }
 
-/// Median of what one send and one take cost, in microseconds.
-fn cost(sender: &mut Client, reader: &mut Client) -> Result<(f64, f64)> {
-    let (mut sends, mut takes) = (Vec::new(), Vec::new());
+/// Medians of what one send, one take and one bare insert into the same table cost, in microseconds, in turns.
+fn cost(sender: &mut Client, reader: &mut Client, inserter: &mut Inserter) -> Result<(f64, f64, f64)> {
+    let (mut sends, mut takes, mut inserts) = (Vec::new(), Vec::new(), Vec::new());
     let content = "x".repeat(98);
-    for _ in 0..SAMPLES {
+    let json = format!("{content:?}");
+    for round in 0..2 * SAMPLES {
         let begun = Instant::now();
-        sender.send("reader", &content)?;
-        sends.push(begun.elapsed());
+        if round % 2 == 0 {
+            sender.send("reader", &content)?;
+            sends.push(begun.elapsed());
+        } else {
+            let inserted = inserter.insert("reader", json.as_bytes());
+            inserts.push(begun.elapsed());
+            inserted.map_err(|error| Error::system(error, "the bare driver cannot insert"))?;
+        }
         let begun = Instant::now();
         reader.recv()?;
         takes.push(begun.elapsed());
     }
-    Ok((median(sends), median(takes)))
+    Ok((median(sends), median(takes), median(inserts)))
 }
 
 /// Medians of the time until a reader that sleeps has a message, in microseconds: after its send ended, and after it
@@ -100,7 +118,7 @@ fn wake_up(sender: &mut Client, mut reader: Client) -> Result<(f64, f64)> {
     });
     let (mut after_end, mut after_begin) = (Vec::new(), Vec::new());
     for _ in 0..SAMPLES {
-        std::thread::sleep(ASLEEP);
+        std::thread::sleep(ASLEEP); // until the reader surely does
         let begun = Instant::now();
         sender.send("sleeper", "x")?;
         let ended = Instant::now();

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is particular to buses on servers: passwords, routes, restarts, private servers, foreign writers.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use ipc_manager::{Client, ConnectionString, Credentials, ErrorKind, Registry, Spawn, Stored, WaitFor};
+use ipc_manager::{Client, ConnectionString, Credentials, ErrorKind, Registry, Spawn, Stored};
 use ipc_manager_servers::{Options, PrivateServer};
 use ipc_manager_testkit::servers::{Engine, Server, can_start, shared};
 use ipc_manager_testkit::{PATIENCE, Puppet, Sandbox, Subject, Test, eventually};
@@ -18,10 +18,6 @@ pub fn tests() -> Vec<Test> {
             .only_if(postgresql),
         Test::new("databases::urls_lead_to_the_same_bus", urls_lead_to_the_same_bus).only_if(postgresql),
         Test::new("databases::a_foreign_writer_wakes_a_reader", a_foreign_writer_wakes_a_reader).only_if(postgresql),
-        Test::new("databases::t21_postgresql_restarts", |_| restarts(Engine::PostgreSQL, "PostgreSQL"))
-            .only_if(postgresql),
-        Test::new("databases::t21_mariadb_restarts", |_| restarts(Engine::MariaDb, "MariaDB")).only_if(mariadb),
-        Test::new("databases::t21_mysql_restarts", |_| restarts(Engine::MySql, "MySQL")).only_if(mysql),
         Test::new("databases::in_hand_over_a_crash_of_postgresql", |_| {
             in_hand_over_a_crash(Engine::PostgreSQL, "PostgreSQL");
         })
@@ -137,51 +133,6 @@ fn a_foreign_writer_wakes_a_reader(_: &Sandbox) {
         assert!(!a.wake().unwrap().descriptors.is_empty());
         drop(a);
     });
-}
-
-/// Senders and readers go on by themselves when the server was away, and each message arrives once.
-fn restarts(engine: Engine, protocol: &str) {
-    let mut server = PrivateServer::start(engine, &Options::new()).unwrap();
-    let credentials = Credentials::none().with_user(&server.user());
-    let registry = Registry::standard().with_credentials(credentials);
-    let bus = Spawn::builder().protocol(protocol).registry(registry.clone()).route(&server.dbi_dsn()).guard(false);
-    let bus = bus.spawn().unwrap();
-    let mut reader = bus.connect("reader").unwrap();
-    let (info, count) = (bus.info().clone(), 400);
-    let sender = std::thread::spawn(move || {
-        let mut sender = Client::builder("sender", &info).registry(registry).connect().unwrap();
-        for number in 0..count {
-            let mut message = sender.message("reader", &number).unwrap();
-            let deadline = Instant::now() + PATIENCE;
-            while let Err(error) = sender.send_message(message.clone()) {
-                assert!(error.is_retryable() && Instant::now() < deadline, "{error:?}");
-                assert!(matches!(error.stored(), Some(Stored::No | Stored::Maybe)));
-                message = error.into_message().unwrap();
-                let _ = sender.wait_for(&WaitFor::nothing().within(Duration::from_millis(20)));
-            }
-        }
-        sender
-    });
-    let mut got = Vec::new();
-    let mut restarted = 0;
-    let deadline = Instant::now() + PATIENCE * 4;
-    while got.len() < count && Instant::now() < deadline {
-        match reader.recv_timeout(Duration::from_millis(200)) {
-            Ok(message) => got.push(message.content().as_u64().unwrap()),
-            Err(error) => assert!(error.is_retryable(), "{error:?}"),
-        }
-        if got.len() > 50 * (restarted + 1) && restarted < 3 {
-            // In order, and as a crash.
-            if restarted == 1 { server.kill() } else { server.stop() }.unwrap();
-            server.start_again().unwrap();
-            restarted += 1;
-        }
-    }
-    let mut sender = sender.join().unwrap();
-    assert_eq!(got, (0..count as u64).collect::<Vec<_>>(), "lost, doubled or out of order");
-    assert_eq!(restarted, 3);
-    eventually("the sender can leave", || sender.disconnect().is_ok());
-    eventually("the reader can leave", || reader.disconnect().is_ok());
 }
 
 /// What is in hand when a server crashes can be acknowledged once it is back, or comes again.

@@ -17,6 +17,7 @@ mod fuzz;
 mod mended;
 mod message_files;
 mod pipes;
+mod restarts;
 mod selection;
 mod services;
 mod sockets;
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
         .tests(stages::tests())
         .tests(store_vectors::tests())
         .tests(databases::tests())
+        .tests(restarts::tests())
         .tests(file_stores::tests())
         .tests(stored_rows::tests())
         .tests(tls::tests())

@@ -2,11 +2,13 @@
 //! The drivers of databases, bare: a message is a row of the same table as a bus has, inserted by one process, deleted
 //! and given back by another, which looks again and again.
 
+use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 /// Most rows that are taken at once.
-pub(super) const MOST: usize = 1_000;
+pub(super) const MOST: u16 = 1_000;
 /// What of a message is in columns of its own and not in its content, in bytes.
 const COLUMNS: usize = 150;
 /// How long to wait before looking again for many messages; for a single one there is no wait.
@@ -41,7 +43,7 @@ impl<T: Table> Rows<T> {
                 return self.table.take();
             }
             match pause {
-                Some(pause) => std::thread::sleep(pause),
+                Some(pause) => std::thread::sleep(pause), // between two looks
                 None => std::thread::yield_now(),
             }
         }
@@ -50,14 +52,8 @@ impl<T: Table> Rows<T> {
 
 impl<T: Table> super::Transport for Rows<T> {
     fn send(&mut self, to: &str, message: &[u8], times: usize) -> io::Result<()> {
-        let own = std::process::id();
-        let ids: Vec<String> = (0..times)
-            .map(|_| {
-                self.made += 1;
-                // Ascending, as those of a bus are.
-                format!("{own:08X}-0000-7000-8000-{:012X}", self.made)
-            })
-            .collect();
+        let ids: Vec<String> = (1..=times as u64).map(|number| id(self.made + number)).collect();
+        self.made += times as u64;
         self.table.insert(to, &ids, &message[..message.len().saturating_sub(COLUMNS).max(2)])
     }
 
@@ -68,6 +64,18 @@ impl<T: Table> super::Transport for Rows<T> {
     fn await_one(&mut self, _: usize) -> io::Result<()> {
         self.take_rows(None).map(drop)
     }
+}
+
+/// The id of this process's n-th row: ascending, as those of a bus are.
+pub(super) fn id(number: u64) -> String {
+    format!("{:08X}-0000-7000-8000-{number:012X}", std::process::id())
+}
+
+/// Keeps the other workers out as long as it lives.
+pub(super) fn alone(directory: &Path) -> io::Result<File> {
+    let lock = File::options().write(true).create(true).truncate(false).open(directory.join("lock"))?;
+    lock.lock()?;
+    Ok(lock)
 }
 
 /// A point in time as a row has it.

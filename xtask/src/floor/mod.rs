@@ -103,6 +103,40 @@ fn database(_: &str, _: &Path, _: &str) -> io::Result<Option<(&'static str, Box<
     Ok(None)
 }
 
+/// Inserts rows into the tables of a bus, with the bare driver.
+#[cfg(feature = "databases")]
+pub(crate) struct Inserter {
+    table: Box<dyn database::Table>,
+    made: u64,
+}
+
+#[cfg(feature = "databases")]
+impl Inserter {
+    /// As a peer of that name.
+    pub(crate) fn new(protocol: &str, route: &str, name: &str) -> io::Result<Self> {
+        use ipc_manager_servers::Engine;
+        let server = |user: &str| server::of_route(route, user).ok_or_else(|| io::Error::other("no such route"));
+        let table: Box<dyn database::Table> = match protocol {
+            "SQLite" => Box::new(sqlite::Sqlite::at(Path::new(route), name)?),
+            "PostgreSQL" => {
+                let user = std::env::var("PGUSER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "root".into());
+                Box::new(postgresql::Postgresql::at(server(&user)?, name)?)
+            }
+            "MariaDB" => Box::new(mysql::Mysql::at(Engine::MariaDb, server("root")?, name)?),
+            "MySQL" => Box::new(mysql::Mysql::at(Engine::MySql, server("root")?, name)?),
+            _ => return Err(io::Error::other(format!("{protocol} is on no database"))),
+        };
+        Ok(Self { table, made: 0 })
+    }
+
+    /// Inserts one row.
+    pub(crate) fn insert(&mut self, to: &str, content: &[u8]) -> io::Result<()> {
+        self.made += 1;
+        let id = database::id(self.made);
+        self.table.insert(to, &[id], content)
+    }
+}
+
 fn obey(transport: &mut dyn Transport, order: &str) -> io::Result<String> {
     let words: Vec<&str> = order.split(' ').collect();
     let number = |at: usize| -> io::Result<usize> {

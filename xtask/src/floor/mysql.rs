@@ -12,18 +12,19 @@ use super::database::{MOST, Table, refused, stamp};
 use super::server::{self, Server};
 
 const SETTINGS: [&str; 3] = [
-    "SET NAMES utf8mb4",
+    "SET NAMES utf8mb4 COLLATE utf8mb4_bin",
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
 ];
 const PEERS: &str = "CREATE TABLE ipcm_peers (id VARCHAR(512) NOT NULL PRIMARY KEY, pid INTEGER, active DOUBLE, \
      stats LONGBLOB, suspend_expires DOUBLE, ipcm_holder TEXT) ENGINE = InnoDB \
      DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin";
-const PEER: &str = "INSERT INTO ipcm_peers (id, pid) VALUES (?, 1) ON DUPLICATE KEY UPDATE id = ipcm_peers.id";
+const PEER: &str =
+    "INSERT INTO ipcm_peers (id, pid, active) VALUES (?, NULL, NULL) ON DUPLICATE KEY UPDATE id = ipcm_peers.id";
 const INSERT: &str =
     "INSERT INTO ipcm_messages (id, `to`, `from`, stamp, content, broadcast) VALUES (?, ?, ?, ?, ?, 0)";
 const LOOK: &str = "SELECT 1 FROM ipcm_messages WHERE `to` = ? LIMIT 1";
-const TAKE: &str = "DELETE FROM ipcm_messages WHERE `to` = ? ORDER BY ipcm_seq LIMIT ? \
+const TAKE: &str = "DELETE FROM ipcm_messages WHERE `to` = ? ORDER BY `to`, ipcm_seq LIMIT ? \
      RETURNING ipcm_seq, id, `from`, stamp, content, broadcast";
 /// MySQL gives nothing back from a deletion.
 const LOCK: &str = "SELECT ipcm_seq, id, `from`, stamp, content, broadcast FROM ipcm_messages \
@@ -46,6 +47,7 @@ fn connect(server: &Server) -> io::Result<Conn> {
         .db_name(Some(&server.database))
         .socket(server.socket.to_str())
         .prefer_socket(false)
+        .stmt_cache_size(Some(2 * usize::from(MOST)))
         .init(SETTINGS.map(str::to_owned).to_vec());
     Conn::new(options).map_err(refused)
 }
@@ -68,7 +70,12 @@ impl Mysql {
     pub(super) fn new(engine: Engine, directory: &Path, name: &str) -> io::Result<Self> {
         let gives_back = engine == Engine::MariaDb;
         let id = if gives_back { "UUID" } else { "VARCHAR(36)" };
-        let server = server::join(engine, directory, |server| make_tables(server, id))?;
+        Self::at(engine, server::join(engine, directory, |server| make_tables(server, id))?, name)
+    }
+
+    /// Opens the database of a bus.
+    pub(super) fn at(engine: Engine, server: Server, name: &str) -> io::Result<Self> {
+        let gives_back = engine == Engine::MariaDb;
         let mut connection = connect(&server)?;
         let mut prepare = || {
             connection.exec_drop(PEER, (name,))?;

@@ -22,8 +22,9 @@ const TABLES: &str = r#"
     CREATE INDEX ipcm_messages_from ON ipcm_messages ("from");
     ALTER TABLE ipcm_messages SET (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 5000);"#;
 const SETTINGS: &str = "SET default_transaction_isolation = 'read committed'; \
-     SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; SET jit = off";
-const PEER: &str = "INSERT INTO ipcm_peers (id, pid) VALUES ($1, 1) ON CONFLICT (id) DO NOTHING";
+     SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; SET jit = off; \
+     SET ipcm.rings = 'itself'";
+const PEER: &str = "INSERT INTO ipcm_peers (id, pid, active) VALUES ($1, NULL, NULL) ON CONFLICT (id) DO NOTHING";
 const INSERT: &str = r#"INSERT INTO ipcm_messages (id, "to", "from", stamp, content, broadcast)
     VALUES (CAST(CAST($1 AS text) AS uuid), $2, $3, CAST(CAST($4 AS text) AS numeric), $5, FALSE)"#;
 const LOOK: &str = r#"SELECT 1 FROM ipcm_messages WHERE "to" = $1 LIMIT 1"#;
@@ -53,6 +54,11 @@ impl Postgresql {
         let server = server::join(Engine::PostgreSQL, directory, |server| {
             connect(server)?.batch_execute(TABLES).map_err(refused)
         })?;
+        Self::at(server, name)
+    }
+
+    /// Opens the database of a bus.
+    pub(super) fn at(server: Server, name: &str) -> io::Result<Self> {
         let mut client = connect(&server)?;
         let mut prepare = || {
             client.batch_execute(SETTINGS)?;
@@ -86,7 +92,7 @@ impl Table for Postgresql {
     }
 
     fn take(&mut self) -> io::Result<usize> {
-        let most = i64::try_from(MOST).unwrap_or(i64::MAX);
+        let most = i64::from(MOST);
         let rows = self.client.query(&self.take, &[&self.name, &most]).map_err(refused)?;
         let taken: Vec<(i64, String, Vec<u8>)> = rows.iter().map(|row| (row.get(0), row.get(1), row.get(4))).collect();
         Ok(taken.len())

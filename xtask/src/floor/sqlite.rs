@@ -25,23 +25,43 @@ const TAKE: &str = "DELETE FROM ipcm_messages WHERE rowid IN \
      (SELECT rowid FROM ipcm_messages WHERE `to` = ?1 ORDER BY rowid LIMIT ?2) \
      RETURNING rowid, id, `from`, stamp, content, broadcast";
 
+const FIRST_PAUSE: Duration = Duration::from_micros(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(2);
+
 pub(super) struct Sqlite {
     connection: Connection,
     name: String,
 }
 
+/// The pauses that a bus makes: those of the library itself are longer.
+fn wait_for_lock(count: i32) -> bool {
+    let doublings = u32::try_from(count).unwrap_or(0).min(5);
+    std::thread::sleep((FIRST_PAUSE * (1 << doublings)).min(LONGEST_PAUSE)); // as asked to
+    count < 10_000
+}
+
 impl Sqlite {
-    pub(super) fn new(directory: &Path, name: &str) -> io::Result<Self> {
+    /// Opens the file of a bus.
+    pub(super) fn at(path: &Path, name: &str) -> io::Result<Self> {
         let open = || -> rusqlite::Result<Connection> {
-            let connection = Connection::open(directory.join("floor.sqlite"))?;
-            connection.busy_timeout(Duration::from_secs(20))?;
-            connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+            let mut connection = Connection::open(path)?;
+            connection.busy_handler(Some(wait_for_lock))?;
             connection.pragma_update(None, "synchronous", "NORMAL")?;
             connection.pragma_update(None, "foreign_keys", false)?;
-            connection.execute_batch(TABLES)?;
             Ok(connection)
         };
         Ok(Self { connection: open().map_err(refused)?, name: name.to_owned() })
+    }
+
+    pub(super) fn new(directory: &Path, name: &str) -> io::Result<Self> {
+        // Changing the journal needs the file for itself.
+        let _alone = super::database::alone(directory)?;
+        let sqlite = Self::at(&directory.join("floor.sqlite"), name)?;
+        let connection = &sqlite.connection;
+        let made = connection
+            .pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))
+            .and_then(|()| connection.execute_batch(TABLES));
+        made.map(|()| sqlite).map_err(refused)
     }
 
     fn insert_rows(&self, to: &str, ids: &[String], content: &[u8]) -> rusqlite::Result<()> {
@@ -70,7 +90,7 @@ impl Table for Sqlite {
     fn take(&mut self) -> io::Result<usize> {
         let take = || -> rusqlite::Result<usize> {
             let mut take = self.connection.prepare_cached(TAKE)?;
-            let mut rows = take.query(params![self.name, i64::try_from(MOST).unwrap_or(i64::MAX)])?;
+            let mut rows = take.query(params![self.name, i64::from(MOST)])?;
             let mut taken = Vec::new();
             while let Some(row) = rows.next()? {
                 let row: (i64, String, String, f64, Vec<u8>) =

@@ -10,8 +10,11 @@ use ipc_manager::{Client, Message};
 use serde_json::{Value, json};
 
 use crate::context::Bus;
-use crate::{Clause, Context, Failure, Need, PATIENCE, Puppet, Tally};
+use crate::{Clause, Context, Failure, Need, PATIENCE, Puppet, Seen, Tally};
 
+/// Processes that all do everything, and how many messages each sends before it reads.
+const PROCESSES: usize = 16;
+const ROUND: usize = 5;
 /// Senders at once.
 const SENDERS: usize = 4;
 /// Pause between two signals to each process of the storm: 500 a second.
@@ -31,6 +34,13 @@ pub(super) const CLAUSES: &[Clause] = &[
         source: &["T01", "A23"],
         needs: &[Need::Processes, Need::Queues],
         run: four_senders_that_never_wait,
+    },
+    Clause {
+        id: "load.sixteen_processes",
+        text: "Sixteen processes that all send and read at once are in nobody's way for longer than a call may take: none is refused, and each message arrives once.",
+        source: &["T13"],
+        needs: &[Need::Processes],
+        run: sixteen_processes,
     },
     Clause {
         id: "load.signals",
@@ -78,6 +88,40 @@ fn four_senders_that_never_wait(context: &Context<'_>) {
         puppet.must(&json!({"op": "set_blocking", "value": false}));
     }
     run(&bus, &mut puppets, "four senders that never wait");
+}
+
+/// Each sends to its neighbour, many at a time and one by one, and reads what its other neighbour sends.
+fn sixteen_processes(context: &Context<'_>) {
+    let bus = context.bus();
+    let name = |number: usize| format!("p{}", number % PROCESSES);
+    let mut puppets: Vec<_> = (0..PROCESSES).map(|number| bus.puppet(&name(number))).collect();
+    let rounds = asked_for().unwrap_or(5);
+    let burst = context.at_most_unread(ROUND) as u64;
+    let tally = Mutex::new(Tally::default());
+    std::thread::scope(|scope| {
+        for (number, puppet) in puppets.iter_mut().enumerate() {
+            let (to, tally) = (name(number + 1), &tally);
+            scope.spawn(move || {
+                let mut seen = 0;
+                for round in 0..rounds {
+                    for message in 0..burst {
+                        puppet.post(&json!({"op": "send", "to": to, "content": content(round * burst + message)}));
+                    }
+                    for _ in 0..burst {
+                        let sent = puppet.answer().unwrap_or_else(|failure| panic!("a send was refused: {failure:?}"));
+                        tally.lock().unwrap().acked(sent["id"].as_str().unwrap());
+                    }
+                    while seen < (round + 1) * burst {
+                        let messages = puppet.recv(PATIENCE).unwrap_or_else(|failure| panic!("{failure:?}"));
+                        seen += messages.len() as u64;
+                        let mut tally = tally.lock().unwrap();
+                        messages.iter().for_each(|message| book_seen(&mut tally, message));
+                    }
+                }
+            });
+        }
+    });
+    tally.into_inner().expect("nobody panicked with it").assert_clean("sixteen processes");
 }
 
 fn signals(context: &Context<'_>) {
@@ -155,4 +199,10 @@ fn book(tally: &mut Tally, message: &Message) {
     let number = message.content()["n"].as_u64();
     let is_sound = number.is_some_and(|number| message.content()["body"] == body(number));
     tally.arrived(message.id().as_str(), message.from().as_str(), number.unwrap_or(0), is_sound);
+}
+
+fn book_seen(tally: &mut Tally, message: &Seen) {
+    let number = message.content["n"].as_u64();
+    let is_sound = number.is_some_and(|number| message.content["body"] == body(number));
+    tally.arrived(&message.id, &message.from, number.unwrap_or(0), is_sound);
 }

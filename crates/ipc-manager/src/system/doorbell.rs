@@ -2,6 +2,7 @@
 //! Doorbells: datagram sockets in a folder, one for each life of a peer. Whoever stored something rings; the ring is
 //! a hint and carries nothing. The kernel refuses to ring a socket whose process is gone, so a bell also tells who lives.
 
+use std::cell::RefCell;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -190,20 +191,33 @@ impl Drop for Doorbell {
 pub(crate) struct Ringer {
     socket: UnixDatagram,
     porch: Arc<Porch>,
+    /// The bell that the socket is connected to: most ring the same again and again, and finding it takes longest.
+    last: RefCell<Option<OsString>>,
 }
 
 impl Ringer {
     pub(crate) fn new(porch: &Arc<Porch>) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
-        Ok(Self { socket, porch: Arc::clone(porch) })
+        Ok(Self { socket, porch: Arc::clone(porch), last: RefCell::new(None) })
     }
 
     /// Rings, and never waits. Returns whether somebody is there to hear it; a full queue rings already.
     pub(crate) fn ring(&self, bell: &OsStr) -> bool {
-        match self.socket.send_to(&[1], self.porch.address(bell)) {
+        let mut last = self.last.borrow_mut();
+        let is_connected = if last.as_deref() == Some(bell) {
+            Ok(())
+        } else {
+            *last = None;
+            self.socket.connect(self.porch.address(bell)).inspect(|()| *last = Some(bell.to_owned()))
+        };
+        match is_connected.and_then(|()| self.socket.send(&[1])) {
             Ok(_) => true,
-            Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
+            Err(error) => {
+                *last = None;
+                !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+            }
         }
     }
 }

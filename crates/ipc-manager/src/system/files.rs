@@ -201,6 +201,43 @@ pub(crate) fn create_whole(dir: BorrowedFd<'_>, name: &OsStr, content: &[u8], sy
     written
 }
 
+/// Opens a file to read and write. Where there is none it is made, with mode 0600, if that is wanted.
+pub(crate) fn open_or_make(dir: BorrowedFd<'_>, name: &OsStr, make: bool) -> io::Result<Option<OwnedFd>> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    match rustix::fs::openat(dir, name, flags, Mode::empty()) {
+        Err(Errno::NOENT) if make => {}
+        Err(Errno::NOENT) => return Ok(None),
+        opened => return Ok(Some(opened?)),
+    }
+    match create_whole(dir, name, b"", Sync::Kernel) {
+        // Somebody else was faster.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    Ok(Some(rustix::fs::openat(dir, name, flags, Mode::empty())?))
+}
+
+/// Reads at an offset: so many bytes, or what there is.
+pub(crate) fn read_at(file: &OwnedFd, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
+    let (mut content, mut filled) = (vec![0; bytes], 0);
+    while filled < bytes {
+        match rustix::io::pread(file, &mut content[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    content.truncate(filled);
+    Ok(content)
+}
+
+/// Writes everything at an offset, over what is there.
+pub(crate) fn write_at(file: &OwnedFd, offset: u64, content: &[u8]) -> io::Result<()> {
+    rustix::fs::seek(file, rustix::fs::SeekFrom::Start(offset))?;
+    write_all(file, i64::try_from(offset).unwrap_or(i64::MAX), content)
+}
+
 fn close(file: OwnedFd) -> io::Result<()> {
     use std::os::fd::IntoRawFd;
     // SAFETY: the descriptor was owned by `file` and is given up here, once.

@@ -6,13 +6,15 @@
 //! What was written last stays there: the last resort against writers that know nothing of this.
 
 use std::ffi::OsStr;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::NAME;
+use super::copies::Copies;
 use super::state::{EMPTY, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
@@ -20,9 +22,6 @@ use crate::protocol::beside::{Beside, check_file};
 use crate::route::Route;
 use crate::system::{Backoff, Deadline, files, poll};
 
-/// What is being written, and what was written last; beside the file.
-const WRITING: &str = ".ipcm-writing";
-const LAST: &str = ".ipcm-last";
 /// How long another process's change is waited for, which takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Largest state, in bytes.
@@ -34,6 +33,8 @@ pub(super) struct StateFile {
     route: Route,
     identity: (u64, u64),
     beside: Option<Beside>,
+    /// The copies beside the file, once they were used.
+    copies: OnceLock<Copies>,
     /// Whether what was written must outlive a power cut.
     is_lasting: bool,
 }
@@ -57,11 +58,21 @@ enum Lock {
 impl StateFile {
     pub(super) fn open(route: &Route, beside: Option<Beside>, is_lasting: bool) -> Result<Self> {
         let identity = check_file(NAME, route)?;
-        Ok(Self { route: route.clone(), identity, beside, is_lasting })
+        Ok(Self { route: route.clone(), identity, beside, copies: OnceLock::new(), is_lasting })
     }
 
     pub(super) fn beside(&self) -> Option<&Beside> {
         self.beside.as_ref()
+    }
+
+    /// The copies; without them a writer that dies costs what it wrote over.
+    fn copies(&self, make: bool) -> Option<&Copies> {
+        if self.copies.get().is_none() {
+            let opened = Copies::open(self.beside.as_ref()?.porch().dir(), make);
+            let opened = opened.inspect_err(|error| log::warn!("{}: no copies of the state: {error}", self.route));
+            let _ = self.copies.set(opened.ok()??);
+        }
+        self.copies.get()
     }
 
     /// Adds to an error that it happened in this store.
@@ -89,11 +100,7 @@ impl StateFile {
     /// Reads the state as it is.
     pub(super) fn read(&self) -> Result<(State, Seen)> {
         let file = self.lock(Lock::Shared)?;
-        let is_unfinished = || {
-            let writing = self.beside.as_ref().map(|beside| files::stat_at(beside.porch().dir(), OsStr::new(WRITING)));
-            writing.is_some_and(|stat| stat.is_ok_and(|stat| stat.is_some()))
-        };
-        if !is_unfinished() {
+        if self.copies(false).and_then(Copies::begun).is_none() {
             let stat = rustix::fs::fstat(&file).map_err(|error| self.failed("the state cannot be read", error))?;
             if let Ok(state) = self.read_locked(&file).and_then(State::parse) {
                 return Ok((state, seen(&stat)));
@@ -175,27 +182,23 @@ impl StateFile {
     /// Reads the state under the exclusive lock, and mends it first if its last writer died.
     fn recover(&self, file: &OwnedFd) -> Result<State> {
         let text = self.read_locked(file);
-        let dir = self.beside.as_ref().map(|beside| beside.porch().dir());
-        if let Some(text_to_be) = dir.and_then(|dir| copy(dir, WRITING)) {
-            // What of the new was written stands in front of what is left of the old.
-            let last = dir.and_then(|dir| copy(dir, LAST)).unwrap_or_default();
-            let is_begun = |text: &str| {
-                let common = text.bytes().zip(text_to_be.bytes()).take_while(|(a, b)| a == b).count();
-                text != text_to_be && text != last && text.as_bytes().get(common..) == last.as_bytes().get(common..)
-            };
-            let is_broken = !text.as_ref().is_ok_and(|text| State::is_one(text));
-            let before = text.as_deref().unwrap_or_default();
-            if is_broken || is_begun(before) {
+        let copies = self.copies(false);
+        if let Some((copies, begun)) = copies.and_then(|copies| Some((copies, copies.begun()?))) {
+            if let Some(text_to_be) = copies.state(begun)
+                && self.is_half_written(text.as_ref().ok(), &text_to_be, &copies.last().unwrap_or_default())
+            {
                 log::warn!("{}: a writer died; what it was writing was finished", self.route);
-                self.write(file, before, &text_to_be)?;
+                self.put(file, text.as_deref().unwrap_or_default(), &text_to_be)
+                    .map_err(|error| self.failed("the state cannot be written", error))?;
+                copies.settle(begun);
                 return State::parse(text_to_be).map_err(|error| self.place(error));
             }
-            self.finished();
+            copies.settle(begun);
         }
         let text = text?;
         match State::parse(text) {
             Ok(state) => Ok(state),
-            Err(error) => match dir.and_then(|dir| copy(dir, LAST)) {
+            Err(error) => match copies.and_then(Copies::last) {
                 Some(last) => {
                     log::warn!("{}: the state was destroyed; the last that is known was put back", self.route);
                     self.write(file, "", &last)?;
@@ -208,43 +211,41 @@ impl StateFile {
         }
     }
 
+    /// Whether a state is what a writer left that died on its way from one state to another: what it wrote of the new
+    /// stands in front of what is left of the old.
+    fn is_half_written(&self, text: Option<&String>, text_to_be: &str, last: &str) -> bool {
+        let Some(text) = text.filter(|text| State::is_one(text)) else { return true };
+        let common = text.bytes().zip(text_to_be.bytes()).take_while(|(a, b)| a == b).count();
+        text != text_to_be && text != last && text.as_bytes().get(common..) == last.as_bytes().get(common..)
+    }
+
     /// Writes a new state over the old one.
     fn write(&self, file: &OwnedFd, old: &str, new: &str) -> Result<()> {
         let failed = |error: std::io::Error| self.failed("the state cannot be written", error);
-        let mut is_prepared = false;
-        if let Some(beside) = &self.beside {
-            let sync = if self.is_lasting { files::Sync::Disk } else { files::Sync::Kernel };
-            match prepare(beside.porch().dir(), new, sync) {
-                Ok(()) => is_prepared = true,
-                // Readers must be able to empty a full disk, and what gets shorter needs no room.
-                Err(error) if files::is_full(&error) && new.len() <= old.len() => {}
-                Err(error) => return Err(failed(error)),
-            }
-        }
-        let written = files::write_in_place(file, old.as_bytes(), new.as_bytes())
-            .and_then(|()| if self.is_lasting { Ok(rustix::fs::fsync(file)?) } else { Ok(()) });
-        if let Err(error) = written {
+        let sync = if self.is_lasting { files::Sync::Disk } else { files::Sync::Kernel };
+        let prepared = match self.copies(true).map(|copies| Ok((copies, copies.prepare(new, sync)?))) {
+            // Readers must be able to empty a full disk, and what gets shorter needs no room.
+            Some(Err(error)) if files::is_full(&error) && new.len() <= old.len() => None,
+            prepared => prepared.transpose().map_err(failed)?,
+        };
+        if let Err(error) = self.put(file, old, new) {
             // The old state has its room still.
             let restored = files::write_in_place(file, b"", old.as_bytes());
-            if restored.is_ok()
-                && let Some(beside) = &self.beside
-            {
-                let _ = files::remove_file(beside.porch().dir(), OsStr::new(WRITING));
+            if let (Ok(()), Some((copies, copy))) = (restored, prepared) {
+                copies.void(copy);
             }
             return Err(failed(error));
         }
-        if is_prepared {
-            self.finished();
+        if let Some((copies, copy)) = prepared {
+            copies.settle(copy);
         }
         Ok(())
     }
 
-    fn finished(&self) {
-        if let Some(beside) = &self.beside {
-            // Not over it: some file systems write to the disk at once what is renamed over something.
-            let _ = files::remove_file(beside.porch().dir(), OsStr::new(LAST));
-            let _ = files::rename(beside.porch().dir(), OsStr::new(WRITING), OsStr::new(LAST));
-        }
+    /// Writes to the file itself.
+    fn put(&self, file: &OwnedFd, old: &str, new: &str) -> std::io::Result<()> {
+        files::write_in_place(file, old.as_bytes(), new.as_bytes())?;
+        if self.is_lasting { Ok(rustix::fs::fsync(file)?) } else { Ok(()) }
     }
 }
 
@@ -252,25 +253,6 @@ impl StateFile {
 pub(super) enum Change<T> {
     None(T),
     Some(T),
-}
-
-/// Puts what is about to be written beside the file: its length on a line, then itself. It is seen whole or not at all.
-fn prepare(dir: BorrowedFd<'_>, new: &str, sync: files::Sync) -> std::io::Result<()> {
-    let mut content = new.len().to_string().into_bytes();
-    content.push(b'\n');
-    content.extend_from_slice(new.as_bytes());
-    let hidden = OsStr::new(".new-writing");
-    files::remove_file(dir, hidden)?;
-    files::create_whole(dir, hidden, &content, sync)?;
-    files::rename(dir, hidden, OsStr::new(WRITING))
-}
-
-/// A copy beside the file, if it is whole; after a power cut it may not be.
-fn copy(dir: BorrowedFd<'_>, name: &str) -> Option<String> {
-    let content = files::read_small(dir, OsStr::new(name), LARGEST * 2 + 100).ok().flatten()?;
-    let text = String::from_utf8(content).ok()?;
-    let (length, text) = text.split_once('\n')?;
-    (length.parse() == Ok(text.len()) && State::is_one(text)).then(|| text.to_owned())
 }
 
 #[allow(clippy::unnecessary_cast, reason = "their types differ from system to system")]

@@ -4,6 +4,7 @@
 
 mod claim;
 mod connection;
+mod copies;
 mod dead;
 mod delivery;
 mod file;

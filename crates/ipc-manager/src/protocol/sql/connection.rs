@@ -127,16 +127,20 @@ impl SqlConnection {
 
     /// Looks at the mailbox, and from time to time at what else may have changed.
     pub(super) fn look(&mut self) -> Result<bool> {
-        let look = mailbox::look(&mut self.listing.store, &self.held.name)?;
+        self.look_for(1, usize::MAX).map(|look| look.has_message)
+    }
+
+    fn look_for(&mut self, most: usize, bytes: usize) -> Result<mailbox::Look> {
+        let mut look = mailbox::look(&mut self.listing.store, &self.held.name, most, bytes)?;
         if !look.is_registered && !self.is_unlisted {
             let error = Error::new(ErrorKind::NoSuchPeer, "this client's mailbox was removed by somebody else");
             return Err(self.listing.store.place(error.about_peer(self.name().as_str())).with_retryable(false));
         }
-        let has_message = look.has_message && self.has_others()?;
-        if !has_message {
+        look.has_message = look.has_message && self.has_others()?;
+        if !look.has_message {
             self.listing.has_foreign_peers(ASK_FOR_FOREIGN)?;
         }
-        Ok(has_message)
+        Ok(look)
     }
 }
 
@@ -165,13 +169,18 @@ impl Connection for SqlConnection {
 
     fn collect(&mut self, most: usize, bytes: usize, inbox: &mut Inbox) -> Result<()> {
         let take = |own: &mut Self| {
-            // Looking takes no lock, so whoever finds nothing is in nobody's way.
-            if own.reader.in_doubt.is_none() && !own.look()? {
-                return Ok(false);
-            }
             let wanted = most.saturating_sub(inbox.len());
+            let mut fits = None;
+            // Looking takes no lock, so whoever finds nothing is in nobody's way.
+            if own.reader.in_doubt.is_none() {
+                let look = own.look_for(wanted, bytes)?;
+                if !look.has_message {
+                    return Ok(false);
+                }
+                fits = look.fits;
+            }
             let (store, name) = (&mut own.listing.store, &own.held.name);
-            let is_left = mailbox::take(store, name, wanted, bytes, &own.limits, inbox, &mut own.reader)?;
+            let is_left = mailbox::take(store, name, (wanted, bytes, fits), &own.limits, inbox, &mut own.reader)?;
             own.forget_taken();
             Ok(is_left)
         };

@@ -32,6 +32,11 @@ pub(super) trait Driver: Runner + Send {
     /// Listens for what the database itself tells about this mailbox, where it can.
     fn listen(&mut self, name: &str) -> Result<(), Failure>;
 
+    /// Has the database tell a mailbox that something is there. It does so by itself where somebody else wrote.
+    fn tell(&mut self, _name: &str) -> Result<(), Failure> {
+        Ok(())
+    }
+
     /// Takes note of what the database told until now. Returns whether it did.
     fn take_notice(&mut self) -> bool;
 
@@ -98,6 +103,17 @@ pub(super) trait Dialect: Send + Sync + fmt::Debug {
     /// The statement that deletes the oldest messages of a mailbox and gives them back: its parameters are the name
     /// and how many. `columns` and `order` are rendered. Not used where taking is locking, then deleting.
     fn take(&self, columns: &str, order: &str) -> String;
+
+    /// The statement `take`, if it can also note what it took; then the time is its third parameter.
+    fn noting(&self, _take: &str) -> Option<String> {
+        None
+    }
+
+    /// Whether a message is inserted by its values, with a selected recipient among them, rather than by selecting all of
+    /// it: some databases lock more for the latter.
+    fn sends_by_values(&self) -> bool {
+        false
+    }
 
     /// The statements that make the tables where they are missing, the first two those of the reference
     /// implementation.

@@ -24,15 +24,34 @@ pub(super) struct Look {
     pub(super) has_message: bool,
     /// Whether the peer is still registered.
     pub(super) is_registered: bool,
+    /// How many messages fit of those that are wanted, where that was asked.
+    pub(super) fits: Option<i64>,
 }
 
-/// Looks whether a message waits, without taking it.
-pub(super) fn look(store: &mut Store, own: &PeerName) -> Result<Look> {
+/// Looks whether a message waits, without taking it, and how many fit where more than one is wanted.
+pub(super) fn look(store: &mut Store, own: &PeerName, most: usize, bytes: usize) -> Result<Look> {
     let name = Param::Text(own.as_str());
-    let rows = store.query("the mailbox cannot be read", |texts| &texts.look, &[name, name])?;
+    let limits = limits_of(most, bytes);
+    let rows = match limits {
+        Some((most, bytes)) => {
+            let params = [name, name, name, Param::Integer(most), Param::Integer(bytes)];
+            store.query("the mailbox cannot be read", |texts| &texts.look_and_fit, &params)?
+        }
+        None => store.query("the mailbox cannot be read", |texts| &texts.look, &[name, name])?,
+    };
     let mut row = rows.into_iter().next().unwrap_or_else(|| super::value::Row::new(vec![]));
-    let (waits, registered) = (row.next(), row.next());
-    Ok(Look { has_message: !waits.is_null(), is_registered: registered.as_integer() != Some(0) })
+    let (waits, registered, fits) = (row.next(), row.next(), row.next());
+    Ok(Look {
+        has_message: !waits.is_null(),
+        is_registered: registered.as_integer() != Some(0),
+        fits: limits.and_then(|_| fits.as_integer()),
+    })
+}
+
+/// The limits of a batch, where its bytes matter: one message always fits.
+fn limits_of(most: usize, bytes: usize) -> Option<(i64, i64)> {
+    (most > 1 && bytes != usize::MAX)
+        .then(|| (i64::try_from(most).unwrap_or(i64::MAX), i64::try_from(bytes).unwrap_or(i64::MAX)))
 }
 
 /// Messages of which it is not known whether they were taken: the connection was lost as they were.
@@ -67,8 +86,7 @@ pub(super) enum Found {
 pub(super) fn take(
     store: &mut Store,
     own: &PeerName,
-    most: usize,
-    bytes: usize,
+    (most, bytes, fits): (usize, usize, Option<i64>),
     limits: &Limits,
     inbox: &mut Inbox,
     reader: &mut Reader,
@@ -81,7 +99,7 @@ pub(super) fn take(
     let serializer = std::sync::Arc::clone(&store.serializer);
     let mut last = None;
     let taken = store.transaction("messages cannot be taken", |tx| {
-        let most = how_many(tx, own, most, bytes)?;
+        let most = how_many(tx, own, most, bytes, fits)?;
         let rows = take_within(tx, own, most, hand)?;
         let is_left = i64::try_from(rows.len()).is_ok_and(|count| count >= most);
         let mut found: Vec<Found> =
@@ -148,13 +166,18 @@ impl Found {
     }
 }
 
-/// How many messages fit: one always does.
-fn how_many(tx: &mut Tx<'_>, own: &PeerName, most: usize, bytes: usize) -> std::result::Result<i64, Failure> {
-    let most = i64::try_from(most).unwrap_or(i64::MAX);
-    if most <= 1 || bytes == usize::MAX {
-        return Ok(most);
+/// How many messages to take; asked for unless that was done already: what came since is behind those.
+fn how_many(
+    tx: &mut Tx<'_>,
+    own: &PeerName,
+    most: usize,
+    bytes: usize,
+    fits: Option<i64>,
+) -> std::result::Result<i64, Failure> {
+    let Some((most, bytes)) = limits_of(most, bytes) else { return Ok(i64::try_from(most).unwrap_or(i64::MAX)) };
+    if let Some(fits) = fits {
+        return Ok(fits.max(1));
     }
-    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
     let params = [Param::Text(own.as_str()), Param::Integer(most), Param::Integer(bytes)];
     let fit = tx.driver.query(&tx.texts.fit, &params)?.into_iter().next().and_then(|mut row| row.next().as_integer());
     Ok(fit.unwrap_or(1).max(1))
@@ -162,9 +185,12 @@ fn how_many(tx: &mut Tx<'_>, own: &PeerName, most: usize, bytes: usize) -> std::
 
 /// Takes the oldest rows that are not in hand, in order.
 fn take_within(tx: &mut Tx<'_>, own: &PeerName, most: i64, hand: &Hand) -> std::result::Result<Vec<Inbound>, Failure> {
+    let is_noted = hand.is_empty() && tx.texts.take_notes;
     let mut rows: Vec<Inbound> = if hand.is_empty() {
-        let params = [Param::Text(own.as_str()), Param::Integer(most)];
-        tx.driver.query(&tx.texts.take, &params)?.into_iter().map(Inbound::of).collect()
+        let now = Param::Seconds(seconds(std::time::SystemTime::now()));
+        let params = [Param::Text(own.as_str()), Param::Integer(most), now];
+        let params = if is_noted { &params[..] } else { &params[..2] };
+        tx.driver.query(&tx.texts.take, params)?.into_iter().map(Inbound::of).collect()
     } else {
         hand.others(tx, own, most)?
     };
@@ -172,7 +198,9 @@ fn take_within(tx: &mut Tx<'_>, own: &PeerName, most: i64, hand: &Hand) -> std::
     if tx.dialect.taking() == Taking::LockThenDelete || !hand.is_empty() {
         delete(tx, &ids)?;
     }
-    note_taken(tx, &ids)?;
+    if !is_noted {
+        note_taken(tx, &ids)?;
+    }
     // What is given back by a deletion has no order.
     if tx.schema.sequence {
         rows.sort_by_key(|row| row.sequence);

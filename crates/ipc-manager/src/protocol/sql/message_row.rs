@@ -89,6 +89,24 @@ impl<'a> Outbound<'a> {
         })
     }
 
+    /// The parameters of an insert that selects its recipient among its values.
+    pub(super) fn with_selected<'p>(&'p self, pid: Param<'p>, has_more: bool) -> Vec<Param<'p>> {
+        let mut params = Vec::with_capacity(8);
+        params.extend([
+            Param::Text(self.id),
+            Param::Text(self.to),
+            pid,
+            Param::Text(self.from),
+            Param::Seconds(self.stamp),
+            Param::Bytes(&self.content),
+            Param::Bool(self.is_broadcast),
+        ]);
+        if has_more {
+            params.push(Param::text_or_null(self.more.as_deref()));
+        }
+        params
+    }
+
     /// Appends the parameters of an insert.
     pub(super) fn push_to<'p>(&'p self, params: &mut Vec<Param<'p>>, has_more: bool) {
         params.extend([

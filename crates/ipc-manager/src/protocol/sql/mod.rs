@@ -19,6 +19,7 @@ mod posting;
 #[cfg(any(feature = "postgresql", feature = "mysql"))]
 mod private;
 mod questions;
+mod recipient;
 mod schema;
 #[cfg(any(feature = "postgresql", feature = "mysql"))]
 mod secret;

@@ -2,45 +2,27 @@
 //! Storing messages in others' mailboxes: store first, ring second.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
 
 use super::message_row::Outbound;
 use super::questions::{is_there, unread, was_taken};
+use super::recipient::{Recipient, look_up, no_such_peer};
 use super::store::{Store, Tx};
 use super::value::{Failure, Param, Trouble};
 use crate::error::{Error, ErrorKind, Result, Stored};
 use crate::name::PeerName;
 use crate::protocol::room::Room;
-use crate::protocol::{Envelope, PeerState, Receipt};
+use crate::protocol::{Envelope, Receipt};
 use crate::system::doorbell::Ringer;
-use crate::system::process::Watched;
 
 /// Most recipients that are remembered between two sends.
 const MOST_KNOWN: usize = 256;
 /// How often a send is tried whose recipient changes its state meanwhile.
 const MOST_TRIES: usize = 16;
 /// Most messages in one statement, and most bytes, so that it fits every packet.
-const ROWS: usize = 64;
+const ROWS: usize = 256;
 const ROW_BYTES: usize = 256 << 10;
 /// Most messages in doubt that are remembered.
 const MOST_IN_DOUBT: usize = 10_000;
-
-/// A recipient as it was last seen.
-#[derive(Debug)]
-pub(super) struct Recipient {
-    pid: Option<i64>,
-    receipt: Receipt,
-    bell: Option<OsString>,
-    /// Its process, where that can be asked without the store.
-    process: Option<Watched>,
-}
-
-impl Recipient {
-    /// Whether it need not be looked up again: the same process lives.
-    fn is_current(&self) -> bool {
-        self.process.as_ref().is_some_and(|process| !process.has_ended())
-    }
-}
 
 /// The sending half of a connection.
 #[derive(Debug)]
@@ -169,22 +151,23 @@ impl Outgoing {
                 return Err(error);
             }
         };
-        self.ring(store, to);
-        Ok(receipt)
+        Ok(self.ring(store, to).unwrap_or(receipt))
     }
 
     /// One insert, which takes effect only if the recipient is as it was seen.
     fn put(&mut self, store: &mut Store, to: &PeerName, pid: Option<i64>, row: &Outbound<'_>) -> Result<Put> {
-        let mut params = Vec::with_capacity(9);
-        row.push_to(&mut params, store.schema.more);
-        params.extend([Param::Text(to.as_str()), Param::integer_or_null(pid)]);
+        let (pid, has_more) = (Param::integer_or_null(pid), store.schema.more);
+        let params = if store.texts.send_by_values {
+            row.with_selected(pid, has_more)
+        } else {
+            let mut params = Vec::with_capacity(9);
+            row.push_to(&mut params, has_more);
+            params.extend([Param::Text(to.as_str()), pid]);
+            params
+        };
         let inserted = store.driver.check().and_then(|()| store.driver.execute(&store.texts.send, &params));
         match inserted {
-            Ok(0) => {
-                let rows =
-                    store.query("a message cannot be looked up", |texts| &texts.message, &[Param::Text(row.id)])?;
-                Ok(if rows.is_empty() { Put::Changed } else { Put::There })
-            }
+            Ok(0) => Ok(Put::Changed),
             Ok(_) => Ok(Put::Done),
             Err(failure) if failure.trouble == Trouble::Duplicate => Ok(Put::There),
             Err(failure) if failure.trouble == Trouble::Conflict => Ok(Put::Changed),
@@ -219,24 +202,38 @@ impl Outgoing {
         self.known.get(to).ok_or_else(no_such_peer)
     }
 
-    /// Rings a recipient's bell. A bell that nobody hears is an old one: its peer has begun another life since, or none.
-    /// Returns what becomes of messages to it then.
+    /// Rings for a recipient; where nobody hears that, as on another machine, the database tells it. Returns what becomes
+    /// of messages to it.
     pub(super) fn ring(&mut self, store: &mut Store, to: &PeerName) -> Option<Receipt> {
-        let beside = store.beside.as_ref()?;
+        let is_heard = self.ring_bell(store, to);
+        let known = self.known.get(to)?;
+        if !is_heard
+            && store.schema.rings
+            && known.listens
+            // It looks from time to time in any case.
+            && let Err(failure) = store.driver.tell(to.as_str())
+        {
+            log::debug!("{to} cannot be told of a message: {failure}");
+        }
+        Some(known.receipt)
+    }
+
+    /// Rings a recipient's bell, and says whether somebody heard it. A bell that nobody hears is an old one: its peer has
+    /// begun another life since, or none.
+    fn ring_bell(&mut self, store: &mut Store, to: &PeerName) -> bool {
+        let Some(beside) = &store.beside else { return false };
         if self.ringer.is_none() {
             self.ringer = Ringer::new(beside.porch()).ok();
         }
-        let ringer = self.ringer.as_ref()?;
-        let known = self.known.get(to)?;
-        if known.bell.as_ref().is_some_and(|bell| !ringer.ring(bell))
-            && let Ok(now) = look_up(store, to)
-        {
-            if let Some(bell) = &now.bell {
-                ringer.ring(bell);
-            }
-            self.known.insert(to.clone(), now);
+        let Some(ringer) = &self.ringer else { return false };
+        let Some(bell) = self.known.get(to).and_then(|known| known.bell.as_ref()) else { return false };
+        if ringer.ring(bell) {
+            return true;
         }
-        self.known.get(to).map(|known| known.receipt)
+        let Ok(now) = look_up(store, to) else { return false };
+        let is_heard = now.bell.as_ref().is_some_and(|bell| ringer.ring(bell));
+        self.known.insert(to.clone(), now);
+        is_heard
     }
 
     /// Stores many messages in one transaction.
@@ -348,26 +345,4 @@ fn insert_within(
         left = &left[count..];
     }
     Ok(true)
-}
-
-fn look_up(store: &mut Store, to: &PeerName) -> Result<Recipient> {
-    let row = store.peer_row(to.as_str())?;
-    let Some((row, state)) = row.and_then(|row| row.standing.state(store.porch()).map(|state| (row, state))) else {
-        return Err(no_such_peer());
-    };
-    if !row.standing.is_active {
-        return Err(no_such_peer());
-    }
-    let holder = row.standing.holder();
-    let is_there = state == PeerState::Active;
-    Ok(Recipient {
-        pid: row.standing.pid.map(i64::from),
-        receipt: if is_there { Receipt::Delivered } else { Receipt::Stored },
-        bell: holder.filter(|_| is_there).and_then(crate::protocol::beside::Holder::bell),
-        process: holder.filter(|_| is_there).and_then(|holder| Watched::new(&holder.identity)),
-    })
-}
-
-fn no_such_peer() -> Error {
-    Error::new(ErrorKind::NoSuchPeer, "no peer of that name is on the bus")
 }

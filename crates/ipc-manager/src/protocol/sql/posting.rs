@@ -188,7 +188,7 @@ pub(crate) fn post(
     let mut params = Vec::with_capacity(9);
     row.push_to(&mut params, schema.more);
     params.extend([to, Param::integer_or_null(known.standing.pid.map(i64::from))]);
-    if driver.execute(&texts.send, &params).map_err(failed)? == 0 {
+    if driver.execute(&texts.send_within, &params).map_err(failed)? == 0 {
         let detail = "the recipient has just left, or a message with this id is there already";
         return Err(place(Error::new(ErrorKind::NoSuchPeer, detail)));
     }

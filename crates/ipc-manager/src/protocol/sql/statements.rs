@@ -37,8 +37,13 @@ pub(super) struct Statements {
     pub(super) discard: String,
     /// name.
     pub(super) discard_dead: String,
-    /// id, to, from, stamp, content, broadcast, more, name of the recipient, its pid.
+    /// id, to, from, stamp, content, broadcast, more, name of the recipient, its pid; or as `send_by_values` says. No row
+    /// or a conflict: the recipient is another by now.
     pub(super) send: String,
+    /// As `send`, always with these parameters, and neither fails where the message is there already.
+    pub(super) send_within: String,
+    /// id, name of the recipient, its pid, from, stamp, content, broadcast, more.
+    pub(super) send_by_values: bool,
     /// name: pid; locks the row against changes.
     pub(super) recipient_locked: String,
     /// id: to, from, content.
@@ -47,8 +52,12 @@ pub(super) struct Statements {
     pub(super) look: String,
     /// name, most messages, most bytes: how many messages fit.
     pub(super) fit: String,
-    /// name, how many: sequence and the columns of a message.
+    /// name, name, then as `fit`: all that `look` and `fit` say.
+    pub(super) look_and_fit: String,
+    /// name, how many, and now if `take_notes`: sequence and the columns of a message.
     pub(super) take: String,
+    /// Whether taking also notes what was taken.
+    pub(super) take_notes: bool,
     /// name: number.
     pub(super) front: String,
     /// number, id, to, from, stamp, content, broadcast, more.
@@ -105,6 +114,29 @@ impl Statements {
                 )
             }
         };
+        let noting = if schema.taken { dialect.noting(&take) } else { None };
+        let look = |more: &str| {
+            format!(
+                "SELECT (SELECT 1 FROM ipcm_messages WHERE [to] = :text LIMIT 1), \
+                 (SELECT COUNT(*) FROM ipcm_peers WHERE id = :text AND ({})){more}",
+                if_has(schema.holder, "active IS NOT NULL OR ipcm_holder IS NOT NULL", "active IS NOT NULL"),
+            )
+        };
+        let fit = format!(
+            "SELECT COUNT(*) FROM (SELECT SUM(size) OVER (ORDER BY number ROWS UNBOUNDED PRECEDING) AS total FROM \
+             (SELECT {} AS number, LENGTH(content) AS size FROM ipcm_messages WHERE [to] = :text \
+             ORDER BY {order} LIMIT :int) AS waiting) AS summed WHERE total <= :int",
+            if_has(schema.sequence, "{seq}", "stamp"),
+        );
+        let by_selecting = format!(
+            "INSERT INTO ipcm_messages ({message}) SELECT {values} FROM ipcm_peers {mine} AND active IS NOT NULL {{share}}"
+        );
+        let by_values = format!(
+            "INSERT INTO ipcm_messages ({message}) VALUES (:id, \
+             (SELECT id FROM ipcm_peers {mine} AND active IS NOT NULL {{share}}), :text, :seconds, :bytes, :bool{})",
+            if_has(schema.more, ", :text", ""),
+        );
+        let send_by_values = dialect.sends_by_values();
         let left = if_has(schema.holder, "active IS NOT NULL OR ipcm_holder IS NOT NULL", "active IS NOT NULL");
         Self {
             peer_locked: render(&format!("{peer} {{update}}")),
@@ -144,23 +176,16 @@ impl Statements {
             ),
             discard: render("DELETE FROM ipcm_messages WHERE [to] = :text"),
             discard_dead: render("DELETE FROM ipcm_dead WHERE [to] = :text"),
-            send: render(&format!(
-                "INSERT INTO ipcm_messages ({message}) SELECT {values} FROM ipcm_peers \
-                 {mine} AND active IS NOT NULL {{share}} {{unless there in ipcm_messages}}"
-            )),
+            send: render(if send_by_values { &by_values } else { &by_selecting }),
+            send_within: render(&format!("{by_selecting} {{unless there in ipcm_messages}}")),
+            send_by_values,
             recipient_locked: render("SELECT pid FROM ipcm_peers WHERE id = :text AND active IS NOT NULL {share}"),
             message: render("SELECT [to], [from], content FROM ipcm_messages WHERE id = :id"),
-            look: render(&format!(
-                "SELECT (SELECT 1 FROM ipcm_messages WHERE [to] = :text LIMIT 1), \
-                 (SELECT COUNT(*) FROM ipcm_peers WHERE id = :text AND ({left}))"
-            )),
-            fit: render(&format!(
-                "SELECT COUNT(*) FROM (SELECT SUM(size) OVER (ORDER BY number ROWS UNBOUNDED PRECEDING) AS total FROM \
-                 (SELECT {} AS number, LENGTH(content) AS size FROM ipcm_messages WHERE [to] = :text \
-                 ORDER BY {order} LIMIT :int) AS waiting) AS summed WHERE total <= :int",
-                if_has(schema.sequence, "{seq}", "stamp"),
-            )),
-            take: render(&take),
+            look: render(&look("")),
+            look_and_fit: render(&look(&format!(", ({fit})"))),
+            fit: render(&fit),
+            take_notes: noting.is_some(),
+            take: render(&noting.unwrap_or(take)),
             front: render(dialect.front()),
             put_in_front: render(&format!(
                 "INSERT INTO ipcm_messages ({}, {message}) VALUES (:int, {values})",

@@ -19,10 +19,12 @@ use crate::protocol::sql::secret;
 use crate::protocol::sql::value::{Failure, Param, Row, Trouble, Value};
 
 /// What every session begins with: the least isolation, so that a statement sees what was committed before it; bounded
-/// waits for locks; and the plans that are right for a queue, whatever the statistics say.
+/// waits for locks; the plans that are right for a queue, whatever the statistics say; and that readers are told only
+/// where they are not rung for.
 const SETTINGS: &str = "SET client_min_messages = warning; \
      SET default_transaction_isolation = 'read committed'; SET lock_timeout = '20s'; \
-     SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; SET jit = off";
+     SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; SET jit = off; \
+     SET ipcm.rings = 'itself'";
 
 /// See the module.
 #[derive(Debug)]
@@ -225,6 +227,11 @@ impl Driver for PostgresDriver {
             self.channel = Some(channel);
         }
         Ok(())
+    }
+
+    fn tell(&mut self, name: &str) -> Result<(), Failure> {
+        self.query("SELECT CAST(pg_notify('ipcm_' || md5(CAST($1 AS text)), '') AS text)", &[Param::Text(name)])
+            .map(drop)
     }
 
     fn take_notice(&mut self) -> bool {
