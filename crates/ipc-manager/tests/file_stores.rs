@@ -104,17 +104,24 @@ fn a4_what_a_dead_writer_began_is_finished(sandbox: &Sandbox) {
     let old = fs::read(bus.route()).unwrap();
     a.send("b", &"long".repeat(2_000)).unwrap();
     let new = fs::read(bus.route()).unwrap();
+    let copy = |mark: char, generation: u64, state: &[u8]| {
+        let head = format!("{mark}{generation:020} {:020}\n", state.len());
+        [head.as_bytes(), state, format!("\n{generation:020}\n").as_bytes()].concat()
+    };
     // As a writer leaves it that is killed half-way: so much of the new over the old.
-    for written in [0, 1, 100, old.len() - 1, old.len(), old.len() + 5_000, new.len()] {
-        fs::write(beside.join(".ipcm-last"), [format!("{}\n", old.len()).as_bytes(), &old[..]].concat()).unwrap();
-        fs::write(beside.join(".ipcm-writing"), [format!("{}\n", new.len()).as_bytes(), &new[..]].concat()).unwrap();
+    for (round, written) in [0, 1, 100, old.len() - 1, old.len(), old.len() + 5_000, new.len()].into_iter().enumerate()
+    {
+        let generation = 1_000 + 10 * round as u64;
+        fs::write(beside.join(".ipcm-copy-0"), copy('d', generation, &old)).unwrap();
+        fs::write(beside.join(".ipcm-copy-1"), copy('w', generation + 1, &new)).unwrap();
         let mut torn = new[..written].to_vec();
         torn.extend(old.get(written..).unwrap_or_default());
         fs::write(bus.route(), torn).unwrap();
         assert_eq!(a.peers().unwrap().len(), 1, "after {written} bytes");
         let now = fs::read(bus.route()).unwrap();
         assert!(now == new || now == old, "after {written} bytes it is neither the old nor the new");
-        assert!(!beside.join(".ipcm-writing").exists());
+        let is_begun = |name: &str| fs::read(beside.join(name)).unwrap().starts_with(b"w");
+        assert!(!is_begun(".ipcm-copy-0") && !is_begun(".ipcm-copy-1"), "after {written} bytes a copy is unfinished");
     }
     let got = b.get_messages().unwrap();
     assert!(got.len() >= 5 && contents(&got)[..5] == [json!(0), json!(1), json!(2), json!(3), json!(4)]);

@@ -72,7 +72,7 @@ impl Call {
     /// The errors that it can be made to fail with.
     #[must_use]
     pub fn errors(self) -> &'static [i32] {
-        use libc::{EACCES, EAGAIN, ECONNREFUSED, EINTR, EIO, EMFILE, ENOSPC, EPIPE};
+        use libc::{EACCES, EAGAIN, EINTR, EIO, EMFILE, ENOSPC, EPIPE};
         match self.0 {
             Kind::Open => &[EMFILE, EACCES, ENOSPC, EIO, EINTR],
             Kind::Read => &[EIO, EINTR],
@@ -85,7 +85,8 @@ impl Call {
             Kind::Watch => &[EMFILE, ENOSPC],
             Kind::Poll => &[EINTR],
             Kind::Socket => &[EMFILE, EACCES],
-            Kind::Connect => &[ECONNREFUSED, EAGAIN, EINTR],
+            // Not that it was refused: that is no failure, but the kernel's word that nobody has the socket open.
+            Kind::Connect => &[EAGAIN, EINTR],
             Kind::Send => &[EPIPE, EAGAIN, EINTR],
             Kind::Receive => &[EAGAIN, EINTR, EIO],
             Kind::Other => &[],

@@ -45,6 +45,13 @@ pub(super) fn is_anothers(route: &Route) -> bool {
     held.iter().any(|(known, pid)| known == route && *pid != own_pid())
 }
 
+/// Whether the server at a route is one of this process, and ends with its owner.
+pub(super) fn is_held(route: &Route) -> bool {
+    let held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_here = |known: &Route, pid: u32| known == route && pid == own_pid();
+    held.iter().any(|(known, pid)| is_here(known, *pid)) || started().iter().any(|(known, pid, _)| is_here(known, *pid))
+}
+
 /// Hands the server over to the record of its owner.
 pub(super) fn take(route: &Route) -> Option<PrivateServer> {
     let mut started = started();

@@ -243,10 +243,11 @@ impl Protocol for ServerProtocol {
                 let _ = std::fs::remove_dir(base);
             }
         }
-        let is_private = private::is_one(route);
+        // What is in a server of one's own goes with it in any case.
+        let goes_with_it = private::is_held(route) || private::is_removed(route);
         private::end(route);
         match removed {
-            Err(error) if matches!(error.kind(), ErrorKind::NoSuchBus) || is_private => Ok(()),
+            Err(error) if matches!(error.kind(), ErrorKind::NoSuchBus) || goes_with_it => Ok(()),
             removed => removed,
         }
     }
