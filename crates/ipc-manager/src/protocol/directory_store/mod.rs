@@ -38,8 +38,8 @@ use crate::route::Route;
 use crate::system::lock::SectionLock;
 use crate::system::{Deadline, files};
 
-/// How long to wait for another process's critical section, which takes milliseconds.
-const SECTION_DEADLINE: Duration = Duration::from_secs(5);
+/// How long to wait for the critical sections of other processes: each takes milliseconds, but a hundred may join at once.
+const SECTION_DEADLINE: Duration = Duration::from_secs(15);
 
 /// The file that is locked while names are taken, given up or swept.
 const LOCK: &str = ".ipcm-lock";
