@@ -23,6 +23,7 @@ pub struct Subject {
     route: Option<fn(&Path) -> PathBuf>,
     rewrites: bool,
     server: Option<Engine>,
+    unclaimed: &'static [&'static str],
 }
 
 impl Subject {
@@ -37,6 +38,7 @@ impl Subject {
             route: None,
             rewrites: false,
             server: None,
+            unclaimed: &[],
         }
     }
 
@@ -73,6 +75,26 @@ impl Subject {
     #[must_use]
     pub fn is_rewriting(&self) -> bool {
         self.rewrites
+    }
+
+    /// Says which clauses the protocol does not claim to hold, by the beginnings of their ids, such as `steps.`: those about
+    /// injured system calls are more than a simple protocol needs to begin with. They are not among the tests then.
+    ///
+    /// ```
+    /// use ipc_manager_testkit::Subject;
+    /// let simple = Subject::new("LocalMemory").but_for(&["steps."]);
+    /// assert!(!simple.claims("steps.killed_send") && simple.claims("order.per_sender"));
+    /// ```
+    #[must_use]
+    pub fn but_for(mut self, clauses: &'static [&'static str]) -> Self {
+        self.unclaimed = clauses;
+        self
+    }
+
+    /// Whether the protocol claims to hold a clause.
+    #[must_use]
+    pub fn claims(&self, clause: &str) -> bool {
+        !self.unclaimed.iter().any(|unclaimed| clause.starts_with(unclaimed))
     }
 
     /// Uses another registry than the standard one, as a protocol outside the crate needs.

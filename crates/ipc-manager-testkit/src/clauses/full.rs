@@ -144,7 +144,8 @@ fn high_water_mark(context: &Context<'_>) {
     let bus = context.bus();
     let limits = Limits { unread_messages: Some(MOST), ..Limits::DEFAULT };
     let (mut b, mut free) = (bus.client("b"), bus.client("free"));
-    let mut a = Client::builder("a", bus.info()).limits(limits).connect().unwrap();
+    let registry = context.subject().registry();
+    let mut a = Client::builder("a", bus.info()).registry(registry).limits(limits).connect().unwrap();
     let batch: Vec<_> = (0..MOST - 1).map(|number| a.message("b", &number).unwrap()).collect();
     assert_eq!(a.send_all(batch).unwrap().len(), MOST - 1);
     a.try_send("b", &(MOST - 1)).unwrap();
