@@ -14,9 +14,32 @@ pub(super) fn median(figures: &[f64]) -> f64 {
 }
 
 /// The smallest of sorted figures that so many per mille of them do not pass.
-pub(super) fn per_mille(sorted: &[u64], share: usize) -> u64 {
+fn per_mille(sorted: &[u64], share: usize) -> u64 {
     let rank = (sorted.len() * share).div_ceil(1000).max(1);
     sorted.get(rank - 1).copied().unwrap_or(0)
+}
+
+/// How long things took, in nanoseconds, sorted.
+pub(super) struct Times(Vec<u64>);
+
+impl Times {
+    pub(super) fn of(times: impl Iterator<Item = u64>) -> Self {
+        let mut sorted: Vec<u64> = times.collect();
+        sorted.sort_unstable();
+        Self(sorted)
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// What so many per mille of them do not pass, in microseconds.
+    pub(super) fn microseconds(&self, share: usize) -> f64 {
+        // Nothing here takes the centuries at which digits get lost.
+        #[allow(clippy::cast_precision_loss)]
+        let nanoseconds = per_mille(&self.0, share) as f64;
+        rounded(nanoseconds / 1e3, 2)
+    }
 }
 
 /// Things a second.

@@ -3,7 +3,7 @@
 //! does meanwhile hits both alike.
 
 use super::crew::{Crew, Refusal};
-use super::figures::rate;
+use super::figures::{Times, rate};
 use crate::failure::Outcome;
 
 /// The name of the worker that all others send to.
@@ -120,6 +120,11 @@ impl Side<'_> {
 pub(super) struct Rounds {
     pub(super) ours: Vec<Round>,
     pub(super) floor: Vec<Round>,
+}
+
+/// How long each round trip of these rounds took.
+pub(super) fn times(rounds: &[Round]) -> Times {
+    Times::of(rounds.iter().flat_map(|round| round.times.iter().copied()))
 }
 
 /// Measures both sides in turns; who begins changes, too.

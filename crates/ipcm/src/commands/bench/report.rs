@@ -3,8 +3,8 @@
 
 use serde::Serialize;
 
-use super::figures::{median, per_mille, rounded};
-use super::measure::{Kind, Round, Rounds};
+use super::figures::{median, rounded};
+use super::measure::{Kind, Round, Rounds, times};
 use super::service::Request;
 use crate::escape::escaped;
 use crate::output::table;
@@ -113,23 +113,15 @@ impl OfSize {
 }
 
 fn round_trip(rounds: &Rounds) -> RoundTrip {
-    let sorted = |rounds: &[Round]| {
-        let mut times: Vec<u64> = rounds.iter().flat_map(|round| round.times.iter().copied()).collect();
-        times.sort_unstable();
-        times
-    };
-    // A round trip takes far less than the centuries at which digits get lost.
-    #[allow(clippy::cast_precision_loss)]
-    let microseconds = |times: &[u64], share| rounded(per_mille(times, share) as f64 / 1e3, 2);
-    let (ours, floor) = (sorted(&rounds.ours), sorted(&rounds.floor));
-    let floor_p50_us = (!floor.is_empty()).then(|| microseconds(&floor, 500));
-    let p50_us = microseconds(&ours, 500);
+    let (ours, floor) = (times(&rounds.ours), times(&rounds.floor));
+    let floor_p50_us = (floor.count() > 0).then(|| floor.microseconds(500));
+    let p50_us = ours.microseconds(500);
     RoundTrip {
-        samples: ours.len(),
+        samples: ours.count(),
         p50_us,
-        p90_us: microseconds(&ours, 900),
-        p99_us: microseconds(&ours, 990),
-        p999_us: microseconds(&ours, 999),
+        p90_us: ours.microseconds(900),
+        p99_us: ours.microseconds(990),
+        p999_us: ours.microseconds(999),
         floor_p50_us,
         ratio: ratio(p50_us, floor_p50_us),
     }

@@ -5,8 +5,8 @@ use ipc_manager::{Client, Error, ErrorKind, Handle, Registry, Reply, Service};
 use serde::Serialize;
 use std::time::Duration;
 
-use super::figures::{per_mille, rounded};
-use super::measure::{Kind, Measured, Round, Rounds, Side};
+use super::figures::rounded;
+use super::measure::{Kind, Measured, Rounds, Side, times};
 use super::worker::now;
 
 /// How long who asks waits for the service to be there.
@@ -29,22 +29,14 @@ pub(super) struct Request {
 impl Request {
     /// Of rounds of requests, and of plain round trips in place of the bare transport's.
     pub(super) fn of(rounds: &Rounds) -> Self {
-        let sorted = |rounds: &[Round]| {
-            let mut times: Vec<u64> = rounds.iter().flat_map(|round| round.times.iter().copied()).collect();
-            times.sort_unstable();
-            times
-        };
-        // As for round trips.
-        #[allow(clippy::cast_precision_loss)]
-        let microseconds = |times: &[u64], share| rounded(per_mille(times, share) as f64 / 1e3, 2);
-        let (times, plain) = (sorted(&rounds.ours), sorted(&rounds.floor));
-        let (p50_us, plain_p50_us) = (microseconds(&times, 500), microseconds(&plain, 500));
+        let (times, plain) = (times(&rounds.ours), times(&rounds.floor));
+        let (p50_us, plain_p50_us) = (times.microseconds(500), plain.microseconds(500));
         Self {
-            samples: times.len(),
+            samples: times.count(),
             p50_us,
-            p90_us: microseconds(&times, 900),
-            p99_us: microseconds(&times, 990),
-            p999_us: microseconds(&times, 999),
+            p90_us: times.microseconds(900),
+            p99_us: times.microseconds(990),
+            p999_us: times.microseconds(999),
             plain_p50_us,
             ratio: (plain_p50_us > 0.0).then(|| rounded(p50_us / plain_p50_us, 2)),
         }
