@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use super::Service;
 use crate::error::{Error, ErrorKind, Result};
 use crate::system::process::{self, Forked};
-use crate::system::{Deadline, children, poll, signals};
+use crate::system::{Deadline, children, poll, signals, title};
 
 /// How often to look whether a process has ended where no descriptor tells.
 const LOOK: Duration = Duration::from_millis(50);
@@ -144,6 +144,7 @@ impl Service {
             Forked::Child => {
                 signals::forget_in_child();
                 let _ = children::bind_forked_child_to(service);
+                title::append(name);
                 let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or(255);
                 super::launch::leave_process(code, self.settings.posix_exit)
             }
@@ -161,7 +162,21 @@ impl Service {
     }
 
     /// Has a command die with this process, however that ends: for programs that a service starts beside its workers,
-    /// which would otherwise outlive it when it is killed.
+    /// which would otherwise outlive it when it is killed, and for those that its workers start. The kernel counts by
+    /// thread: it dies with the one that starts it.
+    ///
+    /// ```
+    /// use ipc_manager::{Reply, Service};
+    /// let mut lister = Service::builder("lister")
+    ///     .on_request(|service, _| {
+    ///         let mut command = std::process::Command::new("echo");
+    ///         service.bind(command.arg("listed"));
+    ///         Ok(Reply::new(&String::from_utf8(command.output()?.stdout)?)?)
+    ///     })
+    ///     .spawn_thread()?;
+    /// assert_eq!(lister.request("lister", &())?, "listed\n");
+    /// # Ok::<(), ipc_manager::Error>(())
+    /// ```
     pub fn bind(&self, command: &mut Command) {
         children::prepare(command, None, true);
     }

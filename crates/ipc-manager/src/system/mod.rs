@@ -16,6 +16,7 @@ pub(crate) mod process;
 pub(crate) mod rings;
 pub(crate) mod signals;
 pub(crate) mod stream;
+pub(crate) mod title;
 pub(crate) mod tree;
 pub(crate) mod watch;
 

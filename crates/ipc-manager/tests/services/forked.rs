@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use ipc_manager::{Ended, ErrorKind, Reply, Service};
 use ipc_manager_testkit::{PATIENCE, Sandbox, Suite, Test, eventually};
 
-use super::{bus, double};
+use super::{bus, double, title_of};
 use crate::acts::Actor;
 
 pub fn tests() -> Vec<Test> {
@@ -52,6 +52,8 @@ fn forks() -> ExitCode {
     assert_ne!(child, std::process::id());
     assert_eq!(handle.request("pid", &()).unwrap(), child);
     assert_eq!(handle.service_pid().unwrap(), Some(child));
+    assert!(title_of(child).ends_with(" pid"), "{:?}", title_of(child));
+    assert!(!title_of(std::process::id()).contains("pid"), "the starter is called otherwise");
     handle.terminate().unwrap();
     assert!(matches!(handle.wait(Some(PATIENCE)), Some(Ended::Exited(status)) if status.success()));
     ExitCode::SUCCESS
@@ -157,6 +159,8 @@ fn has_workers() -> ExitCode {
     });
     let (pid, name) = workers.as_object().unwrap().iter().next().unwrap();
     assert_eq!(name, "long");
+    let pid: u32 = pid.parse().unwrap();
+    eventually("the worker to be called so", || title_of(pid).ends_with(" long"));
     handle.terminate().unwrap();
     assert!(matches!(handle.wait(Some(PATIENCE)), Some(Ended::Exited(status)) if status.success()));
     assert!(!std::path::Path::new(&format!("/proc/{pid}/stat")).exists(), "a worker outlived its service");

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Who outlives whom: services and workers die with who started them, also when that is killed.
 
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 use ipc_manager::{ConnectionString, Ended, Handle, Launched, Reply, Service};
 use ipc_manager_testkit::{PATIENCE, Sandbox, Suite, Test, eventually};
 
-use super::bus;
+use super::{bus, title_of};
 use crate::acts::Actor;
 
 /// Says that this program is to be a service as any program would be, without the harness, which binds lives itself.
@@ -53,7 +53,14 @@ fn serve() -> ExitCode {
             let mut worker = Command::new("sleep");
             worker.arg("600");
             let worker = service.worker("sleeper", worker)?;
-            Ok(Reply::new(&[service.pid(), worker])?)
+            let sleep = || {
+                let mut command = Command::new("sleep");
+                command.arg("600").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+                command
+            };
+            let (mut bound, mut free) = (sleep(), sleep());
+            service.bind(&mut bound);
+            Ok(Reply::new(&[service.pid(), worker, bound.spawn()?.id(), free.spawn()?.id()])?)
         }
     });
     builder.main()
@@ -73,23 +80,47 @@ fn starts(survives: bool) -> ExitCode {
     if !survives {
         handle.send_request("s", &"hang").unwrap();
     }
-    println!("{} {} {}", pids[0], pids[1], bus.info());
+    println!("{} {} {} {} {}", pids[0], pids[1], pids[2], pids[3], bus.info());
     loop {
         std::thread::park();
     }
 }
 
+/// What a starter that was killed left.
+struct Left {
+    service: u32,
+    worker: u32,
+    /// A program that the service started and bound to its life.
+    bound: u32,
+    /// One that it did not bind; ended with the test.
+    free: Free,
+    info: ConnectionString,
+}
+
+struct Free(u32);
+
+impl Drop for Free {
+    fn drop(&mut self) {
+        if is_running(self.0) {
+            // SAFETY: it has no preconditions.
+            unsafe { libc::kill(self.0.cast_signed(), libc::SIGKILL) };
+        }
+    }
+}
+
 /// Starts the act, kills it, and says which processes it left.
-fn kill_starter(act: &str, sandbox: &Sandbox) -> (u32, u32, ConnectionString) {
+fn kill_starter(act: &str, sandbox: &Sandbox) -> Left {
     let mut actor = Actor::start(act, sandbox);
     let line = actor.line();
-    let mut parts = line.splitn(3, ' ');
+    let mut parts = line.splitn(5, ' ');
     let mut next = || parts.next().unwrap_or_else(|| panic!("{line:?}"));
-    let (service, worker) = (next().parse().unwrap(), next().parse().unwrap());
+    let mut pid = || next().parse().unwrap();
+    let (service, worker, bound, free) = (pid(), pid(), pid(), Free(pid()));
     let info = next().parse().unwrap();
+    assert!(title_of(service).ends_with(" s"), "{:?}", title_of(service));
     actor.0.kill().unwrap();
     actor.0.wait().unwrap();
-    (service, worker, info)
+    Left { service, worker, bound, free, info }
 }
 
 fn is_running(pid: u32) -> bool {
@@ -98,19 +129,24 @@ fn is_running(pid: u32) -> bool {
 }
 
 fn services_die_with_a_starter_that_is_killed(sandbox: &Sandbox) {
-    let (service, worker, _) = kill_starter("starts a service", sandbox);
-    eventually("the busy service to die", || !is_running(service));
-    eventually("its worker to die", || !is_running(worker));
+    let left = kill_starter("starts a service", sandbox);
+    eventually("the busy service to die", || !is_running(left.service));
+    eventually("its worker to die", || !is_running(left.worker));
+    eventually("the program that it bound to die", || !is_running(left.bound));
+    assert!(is_running(left.free.0), "a program that was not bound is nobody's to end");
 }
 
 fn a_service_may_outlive_its_starter(sandbox: &Sandbox) {
-    let (service, worker, info) = kill_starter("starts a survivor", sandbox);
-    let mut handle = Handle::new("s", &info).unwrap();
-    assert_eq!(handle.request("s", &"pids").unwrap()[0], service);
-    assert!(is_running(worker));
+    let left = kill_starter("starts a survivor", sandbox);
+    let mut handle = Handle::new("s", &left.info).unwrap();
+    let more = handle.request("s", &"pids").unwrap();
+    assert_eq!(more[0], left.service);
+    let _more = Free(u32::try_from(more[3].as_u64().unwrap()).unwrap());
+    assert!(is_running(left.worker) && is_running(left.bound));
     handle.terminate().unwrap();
-    eventually("the service to end", || !is_running(service));
-    assert!(!is_running(worker), "a worker outlived its service");
+    eventually("the service to end", || !is_running(left.service));
+    assert!(!is_running(left.worker), "a worker outlived its service");
+    eventually("the program that it bound to die", || !is_running(left.bound));
 }
 
 fn a_program_that_a_service_starts_is_no_service(sandbox: &Sandbox) {

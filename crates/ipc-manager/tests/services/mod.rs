@@ -34,3 +34,8 @@ fn bus() -> Spawn {
 fn double(name: &str) -> ServiceBuilder {
     Service::builder(name).on_typed_request(|_, number: i64| Ok(number * 2))
 }
+
+/// What a process is called where processes are listed.
+fn title_of(pid: u32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end_matches('\n').to_owned()
+}

@@ -11,12 +11,12 @@ use crate::service::builder::ServiceBuilder;
 use crate::service::handle::Handle;
 use crate::service::workers::refuse_threads;
 use crate::system::process::{self, Forked};
-use crate::system::{children, signals};
+use crate::system::{children, signals, title};
 
 impl ServiceBuilder {
     /// Starts the service in a forked copy of this process, and waits until it is on its bus. Returns in this process
-    /// only: the copy is the service, and ends with it. Without a bus of the caller's it gets a new one, which ends
-    /// with the handle.
+    /// only: the copy is the service, is called after it where processes are listed, and ends with it. Without a bus of
+    /// the caller's it gets a new one, which ends with the handle.
     ///
     /// # Errors
     /// [`Unsupported`](ErrorKind::Unsupported) if more than one thread runs; as [`run`](ServiceBuilder::run) for what
@@ -84,6 +84,8 @@ impl ServiceBuilder {
             }),
             None => Ok(()),
         });
+        // Whoever returned from the hook is the service.
+        title::append(&name);
         let ran = match prepared {
             Ok(()) => self.run_and_tell(ready),
             Err(error) => {

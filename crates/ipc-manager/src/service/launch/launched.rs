@@ -13,7 +13,7 @@ use crate::connection_string::ConnectionString;
 use crate::error::{Error, ErrorKind, Result};
 use crate::service::builder::ServiceBuilder;
 use crate::service::settings::Settings;
-use crate::system::children;
+use crate::system::{children, title};
 
 /// The variable of the environment that a service's parameters come in.
 pub(super) const PARAMETERS: &str = "IPC_MANAGER_SERVICE";
@@ -46,7 +46,8 @@ pub struct Launched {
 }
 
 impl Launched {
-    /// Finds out whether this program was started as a service; to be asked before anything else. Says so once.
+    /// Finds out whether this program was started as a service; to be asked before anything else. Says so once. The
+    /// process is called after the service from then on, where processes are listed.
     ///
     /// # Errors
     /// [`Usage`](ErrorKind::Usage) if it was, with parameters that make no sense.
@@ -62,6 +63,7 @@ impl Launched {
         }
         let info = ConnectionString::parse(&parameters.info)?;
         let ready = children::inherited_pipe(parameters.ready).map(Ready::Pipe);
+        title::append(&parameters.parameters.name);
         Ok(Some(Self { info, parameters: parameters.parameters, settings: parameters.settings, ready }))
     }
 
