@@ -34,6 +34,49 @@ fn a_script_serves_and_asks() {
 }
 
 #[test]
+fn a_script_tells_a_failing_a_missing_and_a_killed_service_apart() {
+    let bench = Bench::with_bus();
+    let done = bench.shell(
+        r#"cd "$TMPDIR"
+        told() { "$@" 2>err; code=$?; sed 's/^ipcm: //;/hint:/d;s/ (.*//' err; echo "exit $code"; }
+        $IPCM serve failing -- sh -c 'echo half; exit 3' & failing=$!
+        $IPCM serve slow -- sleep 600 & slow=$!
+        told $IPCM request failing '"abc"' --wait 60
+        told $IPCM request nobody '"abc"' --wait 0
+        told $IPCM ready slow --timeout 60
+        $IPCM request slow '"abc"' --timeout 60 2>late & asker=$!
+        until $IPCM peers --names | grep -q "ipcm-$asker"; do sleep 0.02; done
+        kill -KILL $slow
+        wait $asker; code=$?; sed 's/^ipcm: //;s/ (.*//' late; echo "exit $code"
+        told $IPCM request slow '"abc"'
+        told $IPCM request failing '"abc"'
+        $IPCM send failing '{"terminate":1}'
+        wait $failing; echo "served to the end: exit $?"
+        told $IPCM request failing '"abc"' --wait 0
+        rm -f err late"#,
+    );
+    shows!(done, @"
+    exit 0
+    out| the command ended with status 3
+    out| exit 7
+    out| send_timeout: no peer of that name is on the bus
+    out| exit 5
+    out| slow is ready
+    out| exit 0
+    out| await_response: the peer went away without an answer: slow
+    out| exit 6
+    out| send_request: the peer went away without an answer: slow
+    out| exit 6
+    out| the command ended with status 3
+    out| exit 7
+    out| delivered
+    out| served to the end: exit 0
+    out| send_timeout: no peer of that name is on the bus
+    out| exit 5
+    ");
+}
+
+#[test]
 fn exit_codes_tell_what_became_of_a_request() {
     let bench = Bench::with_bus();
     let _failing = serve(&bench, &["failing", "--", "sh", "-c", "exit 3"]);
