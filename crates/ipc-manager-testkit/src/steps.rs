@@ -2,6 +2,8 @@
 //! One operation in a process of its own, of which every system call is counted, and at each of which in turn the
 //! process is killed or the call fails.
 
+pub(crate) mod asked;
+
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -265,6 +267,8 @@ impl Act {
                 }
                 said
             }
+            "request" => self.request(),
+            "answer" => self.answer(),
             _ => self.as_client(operation),
         }
     }

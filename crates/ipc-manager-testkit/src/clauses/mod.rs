@@ -25,6 +25,7 @@ mod service_loop;
 mod size;
 mod stats;
 mod steps;
+mod steps_asked;
 mod suspend;
 mod torture;
 mod wait;
@@ -57,6 +58,7 @@ pub fn all() -> Vec<&'static Clause> {
         suspend::CLAUSES,
         crash::CLAUSES,
         steps::CLAUSES,
+        steps_asked::CLAUSES,
         kernel::CLAUSES,
         connections::CLAUSES,
         load::CLAUSES,

@@ -6,9 +6,12 @@ use serde::Serialize;
 use super::Service;
 use super::callback::Event;
 use super::envelope::{DESCRIBE, Envelope, PING, Payload, RequestId, ResponseOut};
+use super::outgoing::may_pass;
 use super::request::{Answer, Reply, Request, ServiceResult, Ticket};
 use super::waiting::Asker;
 use crate::error::{Error, ErrorKind, Result};
+use crate::message::Message;
+use crate::name::PeerName;
 
 /// What who asked is told of an error unless the service says more.
 const NO_DETAILS: &str = "Internal service error";
@@ -93,7 +96,7 @@ impl Service {
     /// What the store says.
     pub fn is_cancelled(&mut self, ticket: &Ticket) -> Result<bool> {
         self.receive()?;
-        let is_it = |message: &crate::Message| {
+        let is_it = |message: &Message| {
             message.from() == ticket.from()
                 && matches!(Envelope::of(message), Envelope::Cancel(id) if id == *ticket.id())
         };
@@ -113,7 +116,11 @@ impl Service {
         if self.open.insert(ticket.clone(), open).is_some() {
             log::warn!("{}: {} sent the request {:?} twice", self.name(), ticket.from(), ticket.id());
         }
+        let (begun, goes_together) = (self.pace.begins(), std::mem::take(&mut self.pace.goes_together));
         let said = self.guarded(|service| handler(service, request));
+        self.pace.ends(begun);
+        // What the handler sends itself goes at once: it may work on.
+        self.pace.goes_together = goes_together;
         self.on_request.get_or_insert(handler);
         let answered = match said {
             Ok(Reply::Later) => return Ok(()),
@@ -194,13 +201,85 @@ impl Service {
 
     fn send_response_out(&mut self, ticket: &Ticket, response: &ResponseOut<'_>) -> Result<()> {
         let message = self.client.message(ticket.from().as_str(), response)?;
-        match self.send_message(message) {
-            // Who asked is gone, and nobody is left to be answered.
-            Err(error) if matches!(error.kind(), ErrorKind::NoSuchPeer | ErrorKind::PeerGone) => {
-                log::debug!("{}: {} went away before it was answered", self.name(), ticket.from());
-                Ok(())
+        if !self.pace.goes_together {
+            return self.send_answer(message);
+        }
+        if self.outgoing.put_together(message) { self.send_together() } else { Ok(()) }
+    }
+
+    fn send_answer(&mut self, message: Message) -> Result<()> {
+        let to = message.to().cloned();
+        let sent = self.send_message(message);
+        sent.or_else(|error| self.answer_refused(to.as_ref(), error))
+    }
+
+    /// What it means that an answer could not be sent. One that the store did not take is tried again: who asked must not
+    /// wait for its deadline because a single call failed.
+    fn answer_refused(&mut self, to: Option<&PeerName>, error: Error) -> Result<()> {
+        let to = to.map_or("nobody", PeerName::as_str);
+        if matches!(error.kind(), ErrorKind::NoSuchPeer | ErrorKind::PeerGone) {
+            // Nobody is left to be answered.
+            log::debug!("{}: {to} went away before it was answered", self.name());
+            return Ok(());
+        }
+        if !may_pass(&error) {
+            return Err(error);
+        }
+        log::warn!("{}: {to} is answered once more: {error}", self.name());
+        match error.into_message() {
+            Some(message) => self.outgoing.keep(message),
+            // A refused message is handed back; without one there is nothing to try again.
+            None => log::error!("an answer to {to} was lost"),
+        }
+        Ok(())
+    }
+
+    /// Sends what was put together before something else is done.
+    pub(super) fn let_answers_go(&mut self) {
+        if let Err(error) = self.send_together() {
+            // Whatever comes next meets the same.
+            log::warn!("{}: answers could not be sent: {error}", self.settings.name);
+        }
+    }
+
+    /// Sends the answers that were put together, in as few steps as the store needs.
+    pub(super) fn send_together(&mut self) -> Result<()> {
+        let mut answers = self.outgoing.take_together();
+        while !answers.is_empty() {
+            if answers.len() == 1 || answers.iter().any(|answer| self.outgoing.keeps_for(answer.to())) {
+                // In their order behind what is kept.
+                for answer in answers {
+                    let sent = self.outgoing.send(&mut self.client, answer.clone());
+                    sent.or_else(|error| self.one_refused(&answer, error))?;
+                }
+                return Ok(());
             }
-            sent => sent,
+            let Err(error) = self.client.send_all(answers.clone()) else { return Ok(()) };
+            // Those before it are stored; without any it is not known which one it was.
+            let left = error.messages().len();
+            let first = answers.len().saturating_sub(left);
+            let mut rest = answers.split_off(first.min(answers.len()));
+            if rest.is_empty() {
+                return Err(error);
+            }
+            let refused = rest.remove(0);
+            self.one_refused(&refused, error.with_messages(vec![refused.clone()]))?;
+            answers = rest;
+        }
+        Ok(())
+    }
+
+    /// As [`answer_refused`](Service::answer_refused), for one whose handler has been told nothing of it.
+    fn one_refused(&mut self, answer: &Message, error: Error) -> Result<()> {
+        if matches!(error.kind(), ErrorKind::WouldBlock) || error.is_away() {
+            self.outgoing.keep(answer.clone());
+            return Ok(());
+        }
+        let Some(to) = answer.to().cloned() else { return Err(error) };
+        let refused = self.answer_refused(Some(&to), error);
+        match (refused, Envelope::of(answer)) {
+            (Err(error), Envelope::Response(parts)) => self.settle_answer(&Ticket::new(to, parts.id), Err(error)),
+            (refused, _) => refused,
         }
     }
 

@@ -89,8 +89,11 @@ impl Service {
             if message.is_terminate() {
                 self.terminate(0);
             }
+            self.pace.next(!self.batch.is_empty());
             self.dispatch(message)?;
         }
+        self.pace.next(false);
+        self.send_together()?;
         self.give_up_requests()?;
         // Whoever asked for the end knows of it.
         activity.terminated = None;
@@ -200,6 +203,7 @@ impl Service {
         let cleaned = self.fire(&mut Event::Cleanup).map(drop);
         let has_bus = !ran.as_ref().is_err_and(|error| error.kind() == ErrorKind::NoSuchBus);
         if has_bus {
+            self.let_answers_go();
             self.drain();
         }
         self.stop_workers();

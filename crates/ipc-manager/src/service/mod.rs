@@ -13,6 +13,7 @@ mod gather;
 mod handle;
 mod launch;
 mod outgoing;
+mod pace;
 mod peer;
 mod peer_watch;
 mod remote;

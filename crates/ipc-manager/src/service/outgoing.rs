@@ -19,6 +19,10 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_m
 const TRUSTED_ATTEMPTS: u32 = 8;
 /// How often to try again where descriptors tell of room.
 const TRY_ALL_THE_SAME: Duration = Duration::from_secs(1);
+/// How often a message is tried whose store says that it cannot take it, for a reason that may pass.
+const MOST_FAILURES: u32 = 12;
+/// Longest that an answer waits for others of the same turn.
+const TOGETHER: Duration = Duration::from_millis(2);
 /// Most messages that are kept here. Beyond it a message is refused: whoever does not read for so long is not waited for.
 const MOST: usize = 100_000;
 
@@ -30,6 +34,11 @@ pub(super) struct Outgoing {
     next_try: Instant,
     pause: Duration,
     in_vain: u32,
+    /// Attempts in a row that the store refused.
+    failures: u32,
+    /// Answers that go out together, in order, and since when the first of them waits.
+    together: Vec<Message>,
+    since: Instant,
 }
 
 /// Whether the same message can go out later: there is no room, or the store is away.
@@ -37,9 +46,43 @@ fn is_for_now(error: &Error) -> bool {
     error.kind() == ErrorKind::WouldBlock || error.is_away()
 }
 
+/// Whether the next attempt may well do better: the system refused something, and nothing is known of the recipient or the
+/// message that speaks against it.
+pub(super) fn may_pass(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Store | ErrorKind::Permission | ErrorKind::Timeout)
+}
+
 impl Outgoing {
     pub(super) fn new() -> Self {
-        Self { queues: BTreeMap::new(), count: 0, next_try: Instant::now(), pause: PAUSES.0, in_vain: 0 }
+        let now = Instant::now();
+        Self {
+            queues: BTreeMap::new(),
+            count: 0,
+            next_try: now,
+            pause: PAUSES.0,
+            in_vain: 0,
+            failures: 0,
+            together: Vec::new(),
+            since: now,
+        }
+    }
+
+    /// Puts an answer beside those that go out together. Returns whether that is to be done now.
+    pub(super) fn put_together(&mut self, answer: Message) -> bool {
+        if self.together.is_empty() {
+            self.since = Instant::now();
+        }
+        self.together.push(answer);
+        self.since.elapsed() >= TOGETHER
+    }
+
+    pub(super) fn take_together(&mut self) -> Vec<Message> {
+        std::mem::take(&mut self.together)
+    }
+
+    /// Whether messages to a peer are kept, behind which others have to wait.
+    pub(super) fn keeps_for(&self, to: Option<&PeerName>) -> bool {
+        to.is_some_and(|to| self.queues.contains_key(to))
     }
 
     /// Sends a message, behind those to the same peer that there was no room for.
@@ -47,8 +90,7 @@ impl Outgoing {
     /// # Errors
     /// As sending has them, but for `would_block` below the limit.
     pub(super) fn send(&mut self, client: &mut Client, message: Message) -> Result<()> {
-        let waits = message.to().is_some_and(|to| self.queues.contains_key(to));
-        if waits && self.count < MOST {
+        if self.keeps_for(message.to()) && self.count < MOST {
             self.keep(message);
             return Ok(());
         }
@@ -66,7 +108,8 @@ impl Outgoing {
         }
     }
 
-    fn keep(&mut self, message: Message) {
+    /// Keeps a message for later.
+    pub(super) fn keep(&mut self, message: Message) {
         let Some(to) = message.to().cloned() else { return };
         if self.count == 0 {
             self.pause = PAUSES.0;
@@ -96,9 +139,11 @@ impl Outgoing {
     fn drain_own(&mut self, client: &mut Client) {
         for (to, queue) in &mut self.queues {
             while let Some(message) = queue.pop_front() {
-                match client.try_send_message(message) {
+                let sent = client.try_send_message(message);
+                self.failures = if sent.as_ref().is_err_and(may_pass) { self.failures + 1 } else { 0 };
+                match sent {
                     Ok(_) => self.count -= 1,
-                    Err(error) if is_for_now(&error) => {
+                    Err(error) if is_for_now(&error) || may_pass(&error) && self.failures < MOST_FAILURES => {
                         queue.extend(error.into_message());
                         queue.rotate_right(1);
                         break;

@@ -14,6 +14,7 @@ use super::builder::{OnRequest, OnResponse, ServiceBuilder};
 use super::callback::{Callback, CallbackId, Callbacks, When};
 use super::describe::{Description, Method};
 use super::outgoing::Outgoing;
+use super::pace::Pace;
 use super::peer_watch::PeerWatch;
 use super::remote::{Remote, RemoteCalls};
 use super::request::{Response, ServiceResult, Ticket};
@@ -70,6 +71,7 @@ pub struct Service {
     /// What came while a callback waited for an answer.
     pub(super) inbox: VecDeque<Message>,
     pub(super) outgoing: Outgoing,
+    pub(super) pace: Pace,
     pub(super) open: BTreeMap<Ticket, Open>,
     pub(super) termination: Option<i32>,
     pub(super) peer_watch: PeerWatch,
@@ -111,6 +113,7 @@ impl Service {
 
     /// Its client, for what has no call of its own here. Messages that are taken from it are lost to the callbacks.
     pub fn client(&mut self) -> &mut Client {
+        self.let_answers_go();
         &mut self.client
     }
 
@@ -125,6 +128,7 @@ impl Service {
     }
 
     pub(super) fn send_message(&mut self, message: Message) -> Result<()> {
+        self.let_answers_go();
         self.outgoing.send(&mut self.client, message)
     }
 
@@ -232,6 +236,8 @@ impl Running {
         let name = builder.settings.name.clone();
         let client = Client::builder(&name, &info).registry(builder.registry.clone()).connect()?;
         let remote = RemoteCalls::new().map_err(|error| Error::system(error, "the service cannot be made"))?;
+        // A transport that streams has nothing to gain.
+        let pace = Pace::new(!client.capabilities().queues);
         let mut service = Service {
             pid: process::own_pid(),
             registry: builder.registry,
@@ -245,6 +251,7 @@ impl Running {
             batch: VecDeque::new(),
             inbox: VecDeque::new(),
             outgoing: Outgoing::new(),
+            pace,
             open: BTreeMap::new(),
             termination: None,
             peer_watch: PeerWatch::new(),
@@ -276,6 +283,7 @@ impl Drop for Service {
     fn drop(&mut self) {
         // Only where something unwinds: otherwise the loop has ended them. A forked copy leaves all to the service.
         if self.pid == process::own_pid() && !self.has_ended {
+            self.let_answers_go();
             self.stop_workers();
         }
     }

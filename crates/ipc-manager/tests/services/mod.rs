@@ -5,6 +5,7 @@ mod envelopes;
 mod forked;
 mod lives;
 mod parts;
+mod together;
 mod turns;
 
 use std::process::ExitCode;
@@ -13,7 +14,7 @@ use ipc_manager::{Service, ServiceBuilder, Spawn};
 use ipc_manager_testkit::{Suite, Test};
 
 pub fn tests() -> Vec<Test> {
-    [envelopes::tests(), forked::tests(), lives::tests(), parts::tests(), turns::tests()].concat()
+    [envelopes::tests(), forked::tests(), lives::tests(), parts::tests(), together::tests(), turns::tests()].concat()
 }
 
 pub fn add_to(suite: Suite) -> Suite {
