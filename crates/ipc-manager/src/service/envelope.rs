@@ -2,6 +2,8 @@
 //! Requests and responses on the wire: contents of ordinary messages with keys of their own, as docs/formats.md
 //! describes them. Only contents that can be one are decoded.
 
+mod plain;
+
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -80,13 +82,13 @@ impl Serialize for RequestId {
 #[derive(Clone)]
 pub(super) struct Payload {
     /// `None` for null.
-    json: Option<Box<RawValue>>,
+    json: Option<Box<str>>,
     value: OnceLock<Value>,
 }
 
 impl Payload {
     pub(super) fn null() -> Self {
-        Self::of(None)
+        Self { json: None, value: OnceLock::new() }
     }
 
     /// Encodes a value; null may be one.
@@ -95,14 +97,12 @@ impl Payload {
         // Two levels belong to the message and the envelope around it.
         let limits = Limits { json_depth: Limits::DEFAULT.json_depth.saturating_sub(2), ..Limits::DEFAULT };
         json::to_wire(value, &limits, &mut text)?;
-        let raw = RawValue::from_string(text).map_err(|error| {
-            Error::new(ErrorKind::Serialize, "the value cannot be written as JSON").with_source(error)
-        })?;
-        Ok(Self::of(Some(raw)))
+        Ok(Self::of(&text))
     }
 
-    fn of(json: Option<Box<RawValue>>) -> Self {
-        Self { json: json.filter(|raw| raw.get() != "null"), value: OnceLock::new() }
+    /// Of JSON text that was checked, or written here.
+    fn of(json: &str) -> Self {
+        Self { json: (json != "null").then(|| json.into()), value: OnceLock::new() }
     }
 
     /// Several values as one array.
@@ -115,7 +115,12 @@ impl Payload {
     }
 
     pub(super) fn as_json(&self) -> &str {
-        self.json.as_ref().map_or("null", |raw| raw.get())
+        self.json.as_deref().unwrap_or("null")
+    }
+
+    pub(super) fn into_value(self) -> Value {
+        self.value();
+        self.value.into_inner().unwrap_or_default()
     }
 
     pub(super) fn value(&self) -> &Value {
@@ -133,7 +138,8 @@ impl Payload {
 
 impl Serialize for Payload {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        self.json.serialize(serializer)
+        let raw: &RawValue = serde_json::from_str(self.as_json()).map_err(serde::ser::Error::custom)?;
+        raw.serialize(serializer)
     }
 }
 
@@ -209,6 +215,9 @@ pub(super) struct ResponseParts {
 impl Envelope {
     pub(super) fn of(message: &Message) -> Self {
         let text = message.raw_content().as_json();
+        if let Some(plain) = Self::plain(text) {
+            return plain;
+        }
         // Most contents are none, and the text says so quickly.
         let may_be = text.starts_with('{') && (text.contains("\"ipcm_re") || text.contains("\"ipcm_cancel_id\""));
         let Some(wire) = may_be.then(|| serde_json::from_str::<Wire<'_>>(text).ok()).flatten() else {
@@ -218,14 +227,14 @@ impl Envelope {
         if is_truthy(&wire.ipcm_request_id) {
             Self::Request(RequestParts {
                 id: RequestId::of(&wire.ipcm_request_id),
-                payload: Payload::of(wire.request.map(RawValue::to_owned)),
+                payload: Payload::of(wire.request.map_or("null", RawValue::get)),
                 takes_many: is_truthy(&wire.ipcm_stream),
                 ask: string(wire.ipcm_ask),
             })
         } else if is_truthy(&wire.ipcm_response_id) {
             Self::Response(ResponseParts {
                 id: RequestId::of(&wire.ipcm_response_id),
-                payload: Payload::of(wire.response.map(RawValue::to_owned)),
+                payload: Payload::of(wire.response.map_or("null", RawValue::get)),
                 error: wire.ipcm_error.map(|error| error.as_str().map_or_else(|| error.to_string(), str::to_owned)),
                 more: is_truthy(&wire.ipcm_more),
                 answer: string(wire.ipcm_answer),

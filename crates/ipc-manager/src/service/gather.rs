@@ -168,9 +168,14 @@ impl Asker for Service {
     }
 
     fn receive(&mut self) -> Result<usize> {
+        self.let_answers_go();
         self.outgoing.drain(&mut self.client);
         let messages = self.client.get_messages()?;
         let count = messages.len();
+        if !self.requester.has_pending() {
+            self.inbox.extend(messages);
+            return Ok(count);
+        }
         for message in messages {
             match Envelope::of(&message) {
                 Envelope::Response(parts) if self.requester.is_fetched(&parts.id) => {

@@ -273,7 +273,7 @@ impl Response {
     /// # Errors
     /// [`ServiceError`](ErrorKind::ServiceError) with the service's words.
     pub fn into_value(self) -> Result<Value> {
-        self.checked().map(|response| response.value().clone())
+        self.checked().map(|response| response.parts.payload.into_value())
     }
 
     /// Itself, unless it is an error.

@@ -196,6 +196,11 @@ impl<C> Requester<C> {
         self.pending.get(id).is_some_and(|pending| !matches!(pending.awaits, Awaits::Callback(_)))
     }
 
+    /// Whether anything that was asked is on record, answered or not.
+    pub(super) fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// Who was asked.
     pub(super) fn peer_of(&self, id: &RequestId) -> Option<&PeerName> {
         self.pending.get(id).map(|pending| &pending.peer)
