@@ -10,9 +10,13 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use crate::servers::{Database, Engine};
-
 /// When the line is lost.
+///
+/// ```
+/// use ipc_manager_testkit::relay::Lost;
+/// // Who lost the line cannot tell these apart; what stands in the database does.
+/// assert_ne!(Lost::Before, Lost::After);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Lost {
@@ -23,6 +27,26 @@ pub enum Lost {
 }
 
 /// A socket that passes everything on to a server, until it is told to lose the line.
+///
+/// ```
+/// use ipc_manager_testkit::{Sandbox, relay::{Lost, Relay}};
+/// use std::io::{Read, Write};
+/// use std::os::unix::net::{UnixListener, UnixStream};
+/// let sandbox = Sandbox::new();
+/// let server = UnixListener::bind(sandbox.dir().join("server"))?;
+/// let relay = Relay::to(&sandbox.dir().join("server"), &sandbox.dir().join("relay"));
+///
+/// let mut client = UnixStream::connect(sandbox.dir().join("relay"))?;
+/// let (mut upstream, _) = server.accept()?;
+/// relay.lose_next_commit(Lost::After);
+/// client.write_all(b"COMMIT")?;
+/// let mut heard = [0; 6];
+/// upstream.read_exact(&mut heard)?;
+/// upstream.write_all(b"done")?;
+/// assert_eq!((&heard, client.read(&mut [0; 4])?), (b"COMMIT", 0));
+/// assert!(relay.has_lost());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Relay {
     path: PathBuf,
@@ -38,19 +62,15 @@ struct Shared {
 }
 
 impl Relay {
-    /// Stands before the server of a database, with a socket in this directory.
+    /// Stands at `own` before the server whose socket this is.
     ///
     /// # Panics
     /// If there can be no socket.
     #[must_use]
-    pub fn before(database: &Database, dir: &Path) -> Self {
-        let path = match database.server().engine() {
-            Engine::PostgreSQL => dir.join(".s.PGSQL.5432"),
-            _ => dir.join("relay.sock"),
-        };
-        let listener = UnixListener::bind(&path).expect("a socket can be made in the sandbox");
-        let (server, shared) = (database.server().socket().to_owned(), Arc::new(Shared::default()));
-        let relay = Self { path, shared: Arc::clone(&shared) };
+    pub fn to(server: &Path, own: &Path) -> Self {
+        let listener = UnixListener::bind(own).expect("a socket can be made in the sandbox");
+        let (server, shared) = (server.to_owned(), Arc::new(Shared::default()));
+        let relay = Self { path: own.to_owned(), shared: Arc::clone(&shared) };
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 if shared.ended.load(Ordering::SeqCst) {
@@ -61,22 +81,6 @@ impl Relay {
             }
         });
         relay
-    }
-
-    /// The data source name of the database by way of here.
-    ///
-    /// # Panics
-    /// Never: the socket is in a directory.
-    #[must_use]
-    pub fn dbi_dsn(&self, database: &Database) -> String {
-        let (name, path) = (database.name(), self.path.display());
-        match database.server().engine() {
-            Engine::PostgreSQL => {
-                let dir = self.path.parent().expect("a socket is in a directory");
-                format!("dbi:Pg:dbname={name};host={}", dir.display())
-            }
-            _ => format!("dbi:MariaDB:dbname={name};mariadb_socket={path}"),
-        }
     }
 
     /// Loses the line of whoever commits next.

@@ -34,8 +34,13 @@ struct Site {
 impl Site {
     fn new(sandbox: &Sandbox, engine: Engine) -> Self {
         let database = shared(engine).and_then(Server::fresh_database).unwrap();
-        let relay = Relay::before(&database, sandbox.dir());
-        let builder = Spawn::builder().protocol(engine.name()).guard(false).route(&relay.dbi_dsn(&database));
+        let (name, dir) = (database.name(), sandbox.dir().display());
+        let (socket, dsn) = match engine {
+            Engine::PostgreSQL => (".s.PGSQL.5432", format!("dbi:Pg:dbname={name};host={dir}")),
+            _ => ("relay.sock", format!("dbi:MariaDB:dbname={name};mariadb_socket={dir}/relay.sock")),
+        };
+        let relay = Relay::to(database.server().socket(), &sandbox.dir().join(socket));
+        let builder = Spawn::builder().protocol(engine.name()).guard(false).route(&dsn);
         Self { bus: builder.spawn().unwrap(), relay, _database: database }
     }
 
