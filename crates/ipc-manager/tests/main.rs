@@ -9,6 +9,7 @@ mod connection_unix;
 mod databases;
 mod defects;
 mod delivery;
+mod doubt;
 mod faults;
 mod file_bus;
 mod file_stores;
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
         .tests(connection_unix::tests())
         .tests(foreign::tests())
         .tests(delivery::tests())
+        .tests(doubt::tests())
         .tests(fuzz::tests())
         .tests(warnings::tests())
         .tests(acts::tests())
