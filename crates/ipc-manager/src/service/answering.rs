@@ -200,23 +200,18 @@ impl Service {
     }
 
     fn send_response_out(&mut self, ticket: &Ticket, response: &ResponseOut<'_>) -> Result<()> {
-        let message = self.client.message(ticket.from().as_str(), response)?;
         if !self.pace.goes_together {
-            return self.send_answer(message);
+            self.let_answers_go();
+            let sent = self.outgoing.send_new(&mut self.client, ticket.from().as_str(), response);
+            return sent.or_else(|error| self.answer_refused(ticket.from(), error));
         }
+        let message = self.client.message(ticket.from().as_str(), response)?;
         if self.outgoing.put_together(message) { self.send_together() } else { Ok(()) }
-    }
-
-    fn send_answer(&mut self, message: Message) -> Result<()> {
-        let to = message.to().cloned();
-        let sent = self.send_message(message);
-        sent.or_else(|error| self.answer_refused(to.as_ref(), error))
     }
 
     /// What it means that an answer could not be sent. One that the store did not take is tried again: who asked must not
     /// wait for its deadline because a single call failed.
-    fn answer_refused(&mut self, to: Option<&PeerName>, error: Error) -> Result<()> {
-        let to = to.map_or("nobody", PeerName::as_str);
+    fn answer_refused(&mut self, to: &PeerName, error: Error) -> Result<()> {
         if matches!(error.kind(), ErrorKind::NoSuchPeer | ErrorKind::PeerGone) {
             // Nobody is left to be answered.
             log::debug!("{}: {to} went away before it was answered", self.name());
@@ -276,7 +271,7 @@ impl Service {
             return Ok(());
         }
         let Some(to) = answer.to().cloned() else { return Err(error) };
-        let refused = self.answer_refused(Some(&to), error);
+        let refused = self.answer_refused(&to, error);
         match (refused, Envelope::of(answer)) {
             (Err(error), Envelope::Response(parts)) => self.settle_answer(&Ticket::new(to, parts.id), Err(error)),
             (refused, _) => refused,

@@ -52,10 +52,10 @@ impl Asker for Joined<'_> {
         Ok(count)
     }
 
-    fn post(&mut self, message: Message, deadline: Deadline) -> Result<()> {
+    fn post<T: Serialize + ?Sized>(&mut self, to: &str, content: &T, deadline: Deadline) -> Result<()> {
         match deadline.remaining() {
-            Some(left) => self.client.send_message_timeout(message, left).map(drop),
-            None => self.client.send_message(message).map(drop),
+            Some(left) => self.client.send_timeout(to, content, left).map(drop),
+            None => self.client.send(to, content).map(drop),
         }
     }
 

@@ -5,6 +5,8 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::activity::Activity;
 use super::callback::When;
 use super::envelope::{Envelope, RequestId};
@@ -195,8 +197,9 @@ impl Asker for Service {
         self.inbox.iter().any(is_it)
     }
 
-    fn post(&mut self, message: Message, _: Deadline) -> Result<()> {
-        self.send_message(message)
+    fn post<T: Serialize + ?Sized>(&mut self, to: &str, content: &T, _: Deadline) -> Result<()> {
+        self.let_answers_go();
+        self.outgoing.send_new(&mut self.client, to, content)
     }
 
     fn give_up(&mut self, callback: OnAnswer, error: Error) -> Result<()> {

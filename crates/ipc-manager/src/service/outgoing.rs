@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
@@ -94,18 +96,31 @@ impl Outgoing {
             self.keep(message);
             return Ok(());
         }
-        match client.try_send_message(message) {
-            Ok(_) => Ok(()),
-            Err(error) if is_for_now(&error) && self.count < MOST => {
-                match error.into_message() {
-                    Some(message) => self.keep(message),
-                    // A refused message is handed back; without one there is nothing to keep.
-                    None => log::error!("a message that there was no room for was lost"),
-                }
-                Ok(())
-            }
-            Err(error) => Err(error),
+        client.try_send_message(message).map(drop).or_else(|error| self.not_sent(error))
+    }
+
+    /// As [`send`](Outgoing::send), for a content of which no message was made yet.
+    ///
+    /// # Errors
+    /// As [`send`](Outgoing::send).
+    pub(super) fn send_new<T: Serialize + ?Sized>(&mut self, client: &mut Client, to: &str, content: &T) -> Result<()> {
+        if self.count > 0 {
+            let message = client.message(to, content)?;
+            return self.send(client, message);
         }
+        client.try_send(to, content).map(drop).or_else(|error| self.not_sent(error))
+    }
+
+    fn not_sent(&mut self, error: Error) -> Result<()> {
+        if !is_for_now(&error) || self.count >= MOST {
+            return Err(error);
+        }
+        match error.into_message() {
+            Some(message) => self.keep(message),
+            // A refused message is handed back; without one there is nothing to keep.
+            None => log::error!("a message that there was no room for was lost"),
+        }
+        Ok(())
     }
 
     /// Keeps a message for later.

@@ -335,7 +335,12 @@ fn is_gone(client: &mut Client, peer: &PeerName, asked: Holder) -> Result<bool> 
         (_, now) if now.is_some() && now == asked.pid => {
             // The same process on the same record, but no longer the program that put itself there.
             let has_become_another = || now.and_then(process::image_of).is_some_and(|image| Some(image) != asked.image);
-            record.since == asked.since && asked.image.is_some() && has_become_another()
+            if record.since == asked.since {
+                asked.image.is_some() && has_become_another()
+            } else {
+                // It has left meanwhile, and joined again: with an empty mailbox, unless it continued its own.
+                suspends && client.peer_continues(peer)? == Some(false)
+            }
         }
         // Another process has the name. Where a mailbox outlives its process, whoever continues it finds the request
         // in it; who began an empty one does not, and elsewhere the request went with the process that was asked.

@@ -12,7 +12,6 @@ use super::request::Response;
 use super::requester::{Awaits, Requester, gone};
 use crate::client::{Away, Client};
 use crate::error::{Error, ErrorKind, Result};
-use crate::message::Message;
 use crate::name::PeerName;
 use crate::protocol::Wanted;
 use crate::system::{Deadline, poll, rings};
@@ -39,8 +38,8 @@ pub(super) trait Asker {
         false
     }
 
-    /// Sends a message of this asker's, waiting for room no longer than until the deadline.
-    fn post(&mut self, message: Message, deadline: Deadline) -> Result<()>;
+    /// Sends a content to a peer, waiting for room no longer than until the deadline.
+    fn post<T: Serialize + ?Sized>(&mut self, to: &str, content: &T, deadline: Deadline) -> Result<()>;
 
     /// Calls a callback because no answer will come.
     fn give_up(&mut self, callback: Self::Callback, error: Error) -> Result<()>;
@@ -80,10 +79,9 @@ pub(super) fn send<A: Asker, T: Serialize + ?Sized>(
     let (client, requester) = asker.parts();
     let peer = requester.note_peer(client, to)?;
     let request = RequestOut::new(&id, value, manner.takes_many).asking(manner.ask);
-    let message = client.message(to, &request)?;
     // Noted first: a peer in this very process may answer before the call is back.
     requester.add(id.clone(), peer, awaits);
-    match asker.post(message, manner.deadline) {
+    match asker.post(to, &request, manner.deadline) {
         Ok(()) => Ok(id),
         Err(error) => {
             asker.parts().1.forget(&id, true);
@@ -193,11 +191,10 @@ pub(super) fn settle_hopeless<A: Asker>(asker: &mut A) -> Result<Vec<PeerName>> 
 
 /// Tells who was asked that no answer is wanted any more.
 pub(super) fn take_back<A: Asker>(asker: &mut A, id: &RequestId) -> Result<()> {
-    let (client, requester) = asker.parts();
+    let (_, requester) = asker.parts();
     let Some(peer) = requester.peer_of(id).cloned() else { return Ok(()) };
     requester.forget(id, true);
-    let message = client.message(peer.as_str(), &cancel(id)?)?;
-    match asker.post(message, Deadline::after(DEFAULT_TIMEOUT)) {
+    match asker.post(peer.as_str(), &cancel(id)?, Deadline::after(DEFAULT_TIMEOUT)) {
         // Then it answers no more anyway.
         Err(error) if error.kind() == ErrorKind::NoSuchPeer => Ok(()),
         sent => sent,
