@@ -338,8 +338,9 @@ fn is_gone(client: &mut Client, peer: &PeerName, asked: Holder) -> Result<bool> 
             if record.since == asked.since {
                 asked.image.is_some() && has_become_another()
             } else {
-                // It has left meanwhile, and joined again: with an empty mailbox, unless it continued its own.
-                suspends && client.peer_continues(peer)? == Some(false)
+                // It has left meanwhile, and joined again: with an empty mailbox, unless it could continue its own.
+                let is_known = record.since.is_some() && asked.since.is_some();
+                is_known && (!suspends || client.peer_continues(peer)? == Some(false))
             }
         }
         // Another process has the name. Where a mailbox outlives its process, whoever continues it finds the request

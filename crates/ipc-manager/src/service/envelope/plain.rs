@@ -62,11 +62,11 @@ mod tests {
 
     #[test]
     fn the_short_way_comes_to_the_same_as_the_long_one() {
-        for value in ["1", "null", "\"a,\\\"b}\"", "{\"a\":[1,{\"b\":\"]\"}]}", "[]", "-1.5e3", "\"\\\\\""] {
+        for value in ["1", "null", "\"a,\\\"b}\"", "{\"a\":[1,{\"b\":\"]\"}]}", "[]", "-1.5", "\"\\\\\""] {
             for (id, key) in [("ipcm_request_id", "request"), ("ipcm_response_id", "response")] {
                 let short = format!("{{\"{id}\":\"x-1\",\"{key}\":{value}}}");
                 let plain = Envelope::plain(&short).unwrap_or_else(|| panic!("{short} is plain"));
-                let long = format!("{{\"{key}\":{value},\"{id}\":\"x-1\"}}");
+                let long = format!("{{\"{id}\":\"x-1\",\"{key}\":{value},\"z\":1}}");
                 assert!(Envelope::plain(&long).is_none(), "{long}");
                 let content: serde_json::Value = serde_json::from_str(&long).unwrap();
                 let message = Message::builder("a").to("b").content(&content).unwrap().build().unwrap();
