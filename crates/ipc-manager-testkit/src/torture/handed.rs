@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::hand::ATTEMPTS;
-use super::plan::{CAST, Part};
 
 /// What happens to a reader, as far as the order of what it gets is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +30,8 @@ struct Handed {
     unnoted: u64,
     /// It may be as if it had never been handed out.
     may_start_over: bool,
+    /// It may have been dead, and so comes in no order.
+    may_have_died: bool,
     in_hand: bool,
     is_done: bool,
     /// It was being acknowledged when its reader was last heard of.
@@ -51,14 +52,16 @@ pub(super) struct Hands {
 }
 
 impl Hands {
-    /// Takes note of a record of a process of the name; whether it was about this.
-    pub(super) fn note(&mut self, life: usize, record: &[Value], turns: &mut Turns) -> bool {
+    /// Takes note of a record of a process of the name.
+    pub(super) fn note(&mut self, life: usize, record: &[Value], turns: &mut Turns) {
         let text = |at: usize| record.get(at).and_then(Value::as_str).unwrap_or_default().to_owned();
         let number = |at: usize| record.get(at).and_then(Value::as_u64).unwrap_or(0);
         let id = text(1);
+        if matches!(&*text(0), "got" | "held") && self.handed.get(&id).is_none_or(|handed| !handed.may_have_died) {
+            turns.entry(text(2)).or_default().push(Turn::Came(number(3)));
+        }
         match &*text(0) {
             "held" => {
-                turns.entry(text(2)).or_default().push(Turn::Came(number(3)));
                 self.held(life, &id, number(4));
                 let handed = self.handed.entry(id).or_default();
                 (handed.from, handed.number) = (text(2), number(3));
@@ -71,15 +74,13 @@ impl Hands {
             }
             "requeue" => self.with(&id, |handed| handed.may_start_over = true),
             "revive" => {
-                self.handed.values_mut().for_each(|handed| handed.may_start_over = true);
-                for (sender, _) in CAST.iter().filter(|(_, part)| *part == Part::Sender) {
-                    turns.entry((*sender).to_owned()).or_default().push(Turn::Back(0));
+                for handed in self.handed.values_mut().filter(|handed| !handed.in_hand) {
+                    (handed.may_start_over, handed.may_have_died) = (true, true);
                 }
             }
             "failed" if id == "receive" => self.troubles += 1,
-            _ => return false,
+            _ => {}
         }
-        true
     }
 
     fn with(&mut self, id: &str, change: impl FnOnce(&mut Handed)) {
@@ -109,8 +110,8 @@ impl Hands {
         self.again += usize::from(handed.attempts > 0);
         let counted_from = if attempts > handed.attempts { handed.attempts } else { 0 };
         handed.unnoted += attempts.saturating_sub(counted_from + 1);
-        (handed.attempts, handed.may_start_over, handed.in_hand, handed.in_doubt) = (attempts, false, true, false);
-        handed.last_life = life;
+        (handed.attempts, handed.may_start_over, handed.may_have_died) = (attempts, false, false);
+        (handed.in_hand, handed.in_doubt, handed.last_life) = (true, false, life);
     }
 
     /// A process of the name ended: what it had in hand is unread again.
@@ -166,7 +167,7 @@ mod tests {
         for (life, (records, was_killed)) in lives.iter().enumerate() {
             let mut turns = Turns::new();
             for record in *records {
-                assert!(hands.note(life, record.as_array().unwrap(), &mut turns));
+                hands.note(life, record.as_array().unwrap(), &mut turns);
             }
             hands.ended(*was_killed, &mut turns);
         }

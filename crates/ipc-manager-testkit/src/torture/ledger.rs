@@ -215,7 +215,6 @@ impl Sums {
                 "batch" => reading.in_hand = record[1].as_u64().unwrap_or(0) + reading.in_doubt,
                 "failed" if text(1) == "receive" => reading.in_doubt = reading.in_hand,
                 "got" => {
-                    reading.turns.entry(text(2).to_owned()).or_default().push(Turn::Came(number));
                     reading.in_doubt = 0;
                     // What is noted is not in hand any more.
                     reading.in_hand = reading.in_hand.saturating_sub(1);
