@@ -2,7 +2,7 @@
 //! What became of messages that were handed out to be acknowledged: handed out again only where nobody had
 //! acknowledged them, with a true count.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -44,6 +44,8 @@ struct Handed {
 #[derive(Debug, Default)]
 pub(super) struct Hands {
     handed: HashMap<String, Handed>,
+    /// Put in front of what was in hand, and so before what is older.
+    in_front: HashSet<String>,
     /// How often something may have been handed out without a note of it.
     troubles: u64,
     /// How many were handed out again.
@@ -57,7 +59,10 @@ impl Hands {
         let text = |at: usize| record.get(at).and_then(Value::as_str).unwrap_or_default().to_owned();
         let number = |at: usize| record.get(at).and_then(Value::as_u64).unwrap_or(0);
         let id = text(1);
-        if matches!(&*text(0), "got" | "held") && self.handed.get(&id).is_none_or(|handed| !handed.may_have_died) {
+        if matches!(&*text(0), "got" | "held")
+            && self.handed.get(&id).is_none_or(|handed| !handed.may_have_died)
+            && !self.in_front.remove(&id)
+        {
             turns.entry(text(2)).or_default().push(Turn::Came(number(3)));
         }
         match &*text(0) {
@@ -72,7 +77,12 @@ impl Hands {
                 turns.entry(text(2)).or_default().push(Turn::Back(number(3)));
                 self.with(&id, |handed| handed.in_hand = false);
             }
-            "requeue" => self.with(&id, |handed| handed.may_start_over = true),
+            "requeue" => {
+                self.with(&id, |handed| handed.may_start_over = true);
+                if self.handed.values().any(|handed| handed.in_hand) {
+                    self.in_front.insert(id);
+                }
+            }
             "revive" => {
                 for handed in self.handed.values_mut().filter(|handed| !handed.in_hand) {
                     (handed.may_start_over, handed.may_have_died) = (true, true);

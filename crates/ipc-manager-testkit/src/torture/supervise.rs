@@ -269,6 +269,7 @@ impl<'a> Supervisor<'a> {
                 }
                 _ => {
                     traced.let_go();
+                    self.actors[whom].runs_on();
                     return None;
                 }
             }
@@ -295,6 +296,7 @@ impl<'a> Supervisor<'a> {
         let which = usize::try_from(error % errors.len().max(1) as u64).unwrap_or(0);
         let failed = errors.get(which).is_some_and(|errno| traced.fail(*errno).is_ok());
         traced.let_go();
+        self.actors[whom].runs_on();
         failed
     }
 
