@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use ipc_manager::{Client, ConnectionString, Delivery, Message, Registry, Result, Spawn, Stored, Suspend};
+use ipc_manager::{Client, ConnectionString, Delivery, Durability, Message, Registry, Result, Spawn, Stored, Suspend};
 use serde_json::{Value, json};
 
 use crate::trace::{self, Call, Step, Traced};
@@ -97,6 +97,18 @@ impl Stepper {
         traced.fail(errno).expect("a call can be made to fail");
         let said = self.released(traced);
         End::Failed(call, errno, said)
+    }
+
+    /// Lets it do its operation, and looks at it as it is about to make each call, and at the end.
+    pub(crate) fn watch(mut self, mut look: impl FnMut(Call, &Traced)) -> Value {
+        drop(self.input.take().map(|mut input| input.write_all(b"go\n")));
+        let mut traced = self.traced.take().expect("it is traced until here");
+        traced.has_begun().expect("it begins");
+        while let Step::Call(call) = traced.step() {
+            look(call, &traced);
+        }
+        look(Call::OTHER, &traced);
+        self.released(traced)
     }
 
     /// Lets it go on by itself; returns what it says in the end.
@@ -238,7 +250,10 @@ impl Act {
     }
 
     fn client(&self, mode: &str) -> Result<Client> {
-        let builder = Client::builder(self.text("name"), &self.info()).registry(self.registry.clone());
+        let mut builder = Client::builder(self.text("name"), &self.info()).registry(self.registry.clone());
+        if self.orders["lasting"] == true {
+            builder = builder.durability(Durability::Power);
+        }
         if mode == "reconnect" { builder.reconnect() } else { builder.connect() }
     }
 
