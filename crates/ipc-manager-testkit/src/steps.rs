@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use ipc_manager::{Client, ConnectionString, Delivery, Durability, Message, Registry, Result, Spawn, Stored, Suspend};
 use serde_json::{Value, json};
 
+use self::asked::{outcome, with};
 use crate::trace::{self, Call, Step, Traced};
 use crate::{PATIENCE, Subject, engine, watchdog};
 
@@ -372,15 +373,6 @@ fn acknowledged(client: &mut Client, held: &mut Option<Delivery>) -> Result<()> 
         // It was removed all the same, and this is the next.
         _ => Ok(()),
     }
-}
-
-fn with(mut said: Value, key: &str, value: Value) -> Value {
-    said[key] = value;
-    said
-}
-
-fn outcome(done: Result<()>) -> Value {
-    done.map_or_else(|error| format!("{error:?}").into(), |()| "ok".into())
 }
 
 fn contents(messages: &[Message]) -> Vec<Value> {

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ipc_manager::{Error, Handle, Reply, Service, ServiceBuilder};
+use ipc_manager::{Error, Handle, Reply, Result as Done, Service, ServiceBuilder};
 use serde_json::{Value, json};
 
-use super::{Act, outcome, tried, wait_for_word};
+use super::{Act, tried, wait_for_word};
 use crate::{PATIENCE, trace};
 
 /// The name of the service.
@@ -71,4 +71,13 @@ impl Act {
             }
         }
     }
+}
+
+pub(super) fn with(mut said: Value, key: &str, value: Value) -> Value {
+    said[key] = value;
+    said
+}
+
+pub(super) fn outcome(done: Done<()>) -> Value {
+    done.map_or_else(|error| format!("{error:?}").into(), |()| "ok".into())
 }
