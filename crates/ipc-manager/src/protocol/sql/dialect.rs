@@ -4,7 +4,7 @@
 use std::fmt;
 use std::os::fd::BorrowedFd;
 
-use super::value::{Failure, Param, Row};
+use super::value::{Column, Failure, Param, Row};
 
 /// What runs statements. It never tries one again.
 pub(super) trait Runner: fmt::Debug {
@@ -25,6 +25,12 @@ pub(super) trait Driver: Runner + Send {
 
     /// Ends it, and undoes what it did. What cannot be undone now is undone by the end of the connection.
     fn rollback(&mut self);
+
+    /// Runs a statement that takes many rows at once, column by column; returns how many rows it changed. None: rows are
+    /// taken by their values here.
+    fn execute_columns(&mut self, _sql: &str, _columns: &[Column<'_>]) -> Option<Result<u64, Failure>> {
+        None
+    }
 
     /// Whether the database is still the one that was opened.
     fn check(&mut self) -> Result<(), Failure>;
@@ -113,6 +119,12 @@ pub(super) trait Dialect: Send + Sync + fmt::Debug {
     /// it: some databases lock more for the latter.
     fn sends_by_values(&self) -> bool {
         false
+    }
+
+    /// The source of a select that gives rows which are handed over column by column, in the order of the columns of a
+    /// message, which it calls `c1` and so on. None: rows are taken by their values.
+    fn given(&self, _columns: usize) -> Option<String> {
+        None
     }
 
     /// The statements that make the tables where they are missing, the first two those of the reference

@@ -288,7 +288,7 @@ pub(super) fn put_back(store: &mut Store, own: &PeerName, messages: &[Message], 
                 }
                 None => {
                     row.push_to(&mut params, tx.schema.more);
-                    tx.driver.execute(&tx.texts.insert(1), &params)?;
+                    tx.driver.execute(&tx.texts.insert(), &params)?;
                 }
             }
         }

@@ -60,7 +60,7 @@ pub(super) struct Statements {
     pub(super) take_notes: bool,
     /// name: number.
     pub(super) front: String,
-    /// number, id, to, from, stamp, content, broadcast, more.
+    /// number, id, to, from, stamp, content, broadcast, more; none where it is there.
     pub(super) put_in_front: String,
     /// id, to, from, stamp, content, broadcast, reason, now.
     pub(super) keep_damaged: String,
@@ -78,6 +78,8 @@ pub(super) struct Statements {
     pub(super) forget_taken: String,
     /// id: id, and waits for whoever is just taking it.
     pub(super) message_locked: String,
+    /// Of many messages, each column as a list: id, to, from, stamp, content, broadcast, more. Fails where one is there.
+    pub(super) send_columns: Option<String>,
     row: String,
     insert_rows: String,
     insert_end: String,
@@ -188,7 +190,7 @@ impl Statements {
             take: render(&noting.unwrap_or(take)),
             front: render(dialect.front()),
             put_in_front: render(&format!(
-                "INSERT INTO ipcm_messages ({}, {message}) VALUES (:int, {values})",
+                "INSERT INTO ipcm_messages ({}, {message}) VALUES (:int, {values}) {{unless there in ipcm_messages}}",
                 if_has(schema.sequence, "{seq}", "")
             )),
             keep_damaged: render(
@@ -204,6 +206,11 @@ impl Statements {
             was_taken: render("SELECT 1 FROM ipcm_taken WHERE id = :id"),
             forget_taken: render("DELETE FROM ipcm_taken WHERE taken < :seconds"),
             message_locked: render("SELECT {id!} FROM ipcm_messages WHERE id = :id {update}"),
+            send_columns: dialect.given(if schema.more { 7 } else { 6 }).map(|given| {
+                let more = if_has(schema.more, ", c7", "");
+                let insert = format!("INSERT INTO ipcm_messages ({message}) SELECT c1, c2, c3, c4, c5, c6{more} FROM ");
+                render(&insert) + &given
+            }),
             row: format!("({values})"),
             insert_rows: format!("INSERT INTO ipcm_messages ({message}) VALUES "),
             insert_end: " {unless there in ipcm_messages}".to_owned(),
@@ -212,10 +219,15 @@ impl Statements {
         }
     }
 
-    /// Inserts so many messages: for each its id, to, from, stamp, content, broadcast, more.
-    pub(super) fn insert(&self, count: usize) -> String {
+    /// Inserts a message, unless it is there: its id, to, from, stamp, content, broadcast, more.
+    pub(super) fn insert(&self) -> String {
+        render(self.dialect_kind, &format!("{}{}{}", self.insert_rows, self.row, self.insert_end))
+    }
+
+    /// Inserts so many messages, with these for each; fails where one is there.
+    pub(super) fn send_rows(&self, count: usize) -> String {
         let rows = vec![self.row.as_str(); count].join(", ");
-        render(self.dialect_kind, &format!("{}{rows}{}", self.insert_rows, self.insert_end))
+        render(self.dialect_kind, &format!("{}{rows}", self.insert_rows))
     }
 
     /// Notes so many ids as taken: for each its id, now.

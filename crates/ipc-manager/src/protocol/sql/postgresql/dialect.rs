@@ -76,6 +76,17 @@ impl Dialect for PostgresDialect {
         ))
     }
 
+    fn given(&self, columns: usize) -> Option<String> {
+        // Thousands of parameters would take longer than the rows.
+        let lists = "CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS text[]), CAST($5 AS bytea[]), \
+                     CAST($6 AS boolean[])";
+        let (list, more) = if columns > 6 { (", CAST($7 AS text[])", ", c7") } else { ("", "") };
+        Some(format!(
+            "(SELECT CAST(id AS uuid) AS c1, c2, c3, CAST(stamp AS numeric) AS c4, c5, c6{more} \
+             FROM unnest({lists}{list}) AS lists (id, c2, c3, stamp, c5, c6{more})) AS given"
+        ))
+    }
+
     fn tables(&self) -> Vec<String> {
         let peers = "CREATE TABLE IF NOT EXISTS ipcm_peers (\
              id VARCHAR(512) NOT NULL PRIMARY KEY, \
