@@ -9,6 +9,7 @@ mod connection_unix;
 mod databases;
 mod defects;
 mod delivery;
+mod doubts;
 mod faults;
 mod file_bus;
 mod file_stores;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
         .tests(store_vectors::tests())
         .tests(databases::tests())
         .tests(restarts::tests())
+        .tests(doubts::tests())
         .tests(file_stores::tests())
         .tests(stored_rows::tests())
         .tests(tls::tests())

@@ -261,11 +261,9 @@ impl Connection for SqlConnection {
             }
             Leave::Suspend { until } => {
                 // What was taken as the connection was lost, and handed to nobody, stays for who continues the name.
-                let mut inbox = Inbox::default();
-                mailbox::resolve(&mut self.listing.store, &mut self.reader.in_doubt, &mut inbox)?;
-                let taken: Vec<Message> = inbox.messages.into_iter().map(|taken| taken.message).collect();
-                self.put_back(&taken)?;
-                self.held.suspend(&mut self.listing.store, until, stats)?;
+                let (store, in_doubt) = (&mut self.listing.store, &mut self.reader.in_doubt);
+                mailbox::put_back_doubtful(store, &self.held.name, in_doubt, &self.limits)?;
+                self.held.suspend(store, until, stats)?;
             }
         }
         // Store first, ring second: those who watch the bells look at the store now.

@@ -7,7 +7,7 @@ use super::message_row::{Decoded, Inbound, Outbound};
 use super::schema::{DAMAGED, MESSAGES};
 use super::store::{Store, Tx};
 use super::value::{Failure, Param};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Stored};
 use crate::limits::Limits;
 use crate::message::Message;
 use crate::name::PeerName;
@@ -59,6 +59,14 @@ pub(super) struct InDoubt {
     /// One of them; all or none were taken.
     id: String,
     found: Vec<Found>,
+}
+
+impl InDoubt {
+    fn was_taken(&self, store: &mut Store) -> Result<bool> {
+        let params = [Param::Text(&self.id)];
+        let there = store.query("the mailbox cannot be read", |texts| &texts.message_locked, &params)?;
+        Ok(there.is_empty())
+    }
 }
 
 impl std::fmt::Debug for InDoubt {
@@ -130,13 +138,33 @@ pub(super) fn take(
 
 /// Finds out whether messages were taken when the connection was lost, and hands them out if they were. Whoever is just
 /// taking them is waited for.
-pub(super) fn resolve(store: &mut Store, in_doubt: &mut Option<InDoubt>, inbox: &mut Inbox) -> Result<()> {
+fn resolve(store: &mut Store, in_doubt: &mut Option<InDoubt>, inbox: &mut Inbox) -> Result<()> {
     if let Some(doubtful) = &in_doubt {
-        let params = [Param::Text(&doubtful.id)];
-        let there = store.query("the mailbox cannot be read", |texts| &texts.message_locked, &params)?;
-        let doubtful = in_doubt.take().filter(|_| there.is_empty());
+        let was_taken = doubtful.was_taken(store)?;
+        let doubtful = in_doubt.take().filter(|_| was_taken);
         hand_out(store, doubtful.map(|doubtful| doubtful.found).unwrap_or_default(), inbox);
     }
+    Ok(())
+}
+
+/// Puts messages back that were taken as the connection was lost, and handed to nobody. Until it is known that they are
+/// there, they stay in doubt.
+pub(super) fn put_back_doubtful(
+    store: &mut Store,
+    own: &PeerName,
+    in_doubt: &mut Option<InDoubt>,
+    limits: &Limits,
+) -> Result<()> {
+    if let Some(doubtful) = &in_doubt
+        && doubtful.was_taken(store)?
+    {
+        let sound = doubtful.found.iter().filter_map(|one| match one {
+            Found::Sound(decoded) => Some(&decoded.message),
+            Found::Damaged(..) => None,
+        });
+        put_back(store, own, sound, limits)?;
+    }
+    *in_doubt = None;
     Ok(())
 }
 
@@ -264,14 +292,20 @@ pub(super) fn keep_damaged(tx: &mut Tx<'_>, error: &Error, row: &mut Inbound) ->
     tx.driver.execute(&tx.texts.keep_damaged, &params).map(drop)
 }
 
-/// Puts messages back as they are, in front of all that wait, in one transaction.
-pub(super) fn put_back(store: &mut Store, own: &PeerName, messages: &[Message], limits: &Limits) -> Result<()> {
-    let mut rows = Vec::with_capacity(messages.len());
+/// Puts messages back as they are, in front of all that wait, in one transaction. Those that are there stay where they
+/// are, so it can be done again when it is not known whether it was done.
+pub(super) fn put_back<'m>(
+    store: &mut Store,
+    own: &PeerName,
+    messages: impl IntoIterator<Item = &'m Message>,
+    limits: &Limits,
+) -> Result<()> {
+    let mut rows = Vec::new();
     for message in messages {
         let row = Outbound::put_back(store.tables(), message, own.as_str(), limits);
         rows.push(row.map_err(|error| store.place(error.about_message(message.id().as_str())))?);
     }
-    store.transaction("messages cannot be put back", |tx| {
+    let put = store.transaction("messages cannot be put back", |tx| {
         let front = tx.driver.query(&tx.texts.front, &[Param::Text(own.as_str())])?;
         let front = front.into_iter().next().and_then(|mut row| row.next().as_integer());
         let count = i64::try_from(rows.len()).unwrap_or(i64::MAX);
@@ -280,18 +314,24 @@ pub(super) fn put_back(store: &mut Store, own: &PeerName, messages: &[Message], 
             tx.driver.execute(&tx.texts.insert_sender, &[Param::Text(row.from)])?;
             let mut params = Vec::with_capacity(8);
             let number = front.filter(|_| tx.schema.sequence).map(|front| front.saturating_sub(count - at));
-            match number {
-                Some(number) => {
-                    params.push(Param::Integer(number));
-                    row.push_to(&mut params, tx.schema.more);
-                    tx.driver.execute(&tx.texts.put_in_front, &params)?;
-                }
-                None => {
-                    row.push_to(&mut params, tx.schema.more);
-                    tx.driver.execute(&tx.texts.insert(), &params)?;
+            params.extend(number.map(Param::Integer));
+            row.push_to(&mut params, tx.schema.more);
+            let put = match number {
+                Some(_) => tx.driver.execute(&tx.texts.put_in_front, &params)?,
+                None => tx.driver.execute(&tx.texts.insert(), &params)?,
+            };
+            if put == 0 {
+                let there = tx.driver.query(&tx.texts.message, &[Param::Text(row.id)])?.into_iter().next();
+                if !there.is_some_and(|there| row.is_in(there)) {
+                    let error = Error::new(ErrorKind::Store, "another message with this id waits there already");
+                    return Ok(Err(error.about_message(row.id)));
                 }
             }
         }
         Ok(Ok(()))
+    });
+    put.map_err(|error| {
+        let stored = if store.is_in_doubt() { Stored::Maybe } else { Stored::No };
+        store.place(error).with_stored(stored)
     })
 }
