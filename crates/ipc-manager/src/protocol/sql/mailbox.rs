@@ -24,27 +24,31 @@ pub(super) struct Look {
     pub(super) has_message: bool,
     /// Whether the peer is still registered.
     pub(super) is_registered: bool,
-    /// How many messages fit of those that are wanted, where that was asked.
+    /// How many messages there are of those that are wanted, where that was asked and all of them fit.
     pub(super) fits: Option<i64>,
 }
 
-/// Looks whether a message waits, without taking it, and how many fit where more than one is wanted.
+/// Looks whether a message waits, without taking it, and how many, where more than one is wanted.
 pub(super) fn look(store: &mut Store, own: &PeerName, most: usize, bytes: usize) -> Result<Look> {
     let name = Param::Text(own.as_str());
-    let limits = limits_of(most, bytes);
-    let rows = match limits {
-        Some((most, bytes)) => {
-            let params = [name, name, name, Param::Integer(most), Param::Integer(bytes)];
-            store.query("the mailbox cannot be read", |texts| &texts.look_and_fit, &params)?
-        }
-        None => store.query("the mailbox cannot be read", |texts| &texts.look, &[name, name])?,
+    let Some((most, bytes)) = limits_of(most, bytes) else {
+        let rows = store.query("the mailbox cannot be read", |texts| &texts.look, &[name, name])?;
+        let mut row = rows.into_iter().next().unwrap_or_else(|| super::value::Row::new(vec![]));
+        let (waits, registered) = (row.next(), row.next());
+        return Ok(Look {
+            has_message: !waits.is_null(),
+            is_registered: registered.as_integer() != Some(0),
+            fits: None,
+        });
     };
+    let params = [name, name, Param::Integer(most)];
+    let rows = store.query("the mailbox cannot be read", |texts| &texts.look_and_weigh, &params)?;
     let mut row = rows.into_iter().next().unwrap_or_else(|| super::value::Row::new(vec![]));
-    let (waits, registered, fits) = (row.next(), row.next(), row.next());
+    let (registered, count, weight) = (row.next(), row.next().as_integer(), row.next().as_integer());
     Ok(Look {
-        has_message: !waits.is_null(),
+        has_message: count.is_some_and(|count| count > 0),
         is_registered: registered.as_integer() != Some(0),
-        fits: limits.and_then(|_| fits.as_integer()),
+        fits: count.filter(|_| weight.is_some_and(|weight| weight <= bytes)),
     })
 }
 

@@ -52,8 +52,8 @@ pub(super) struct Statements {
     pub(super) look: String,
     /// name, most messages, most bytes: how many messages fit.
     pub(super) fit: String,
-    /// name, name, then as `fit`: all that `look` and `fit` say.
-    pub(super) look_and_fit: String,
+    /// name, name, most messages: how many rows the peer has, how many messages wait, and how many bytes they have.
+    pub(super) look_and_weigh: String,
     /// name, how many, and now if `take_notes`: sequence and the columns of a message.
     pub(super) take: String,
     /// Whether taking also notes what was taken.
@@ -117,13 +117,13 @@ impl Statements {
             }
         };
         let noting = if schema.taken { dialect.noting(&take) } else { None };
-        let look = |more: &str| {
-            format!(
-                "SELECT (SELECT 1 FROM ipcm_messages WHERE [to] = :text LIMIT 1), \
-                 (SELECT COUNT(*) FROM ipcm_peers WHERE id = :text AND ({})){more}",
-                if_has(schema.holder, "active IS NOT NULL OR ipcm_holder IS NOT NULL", "active IS NOT NULL"),
-            )
-        };
+        let left = if_has(schema.holder, "active IS NOT NULL OR ipcm_holder IS NOT NULL", "active IS NOT NULL");
+        let registered = format!("(SELECT COUNT(*) FROM ipcm_peers WHERE id = :text AND ({left}))");
+        let look = format!("SELECT (SELECT 1 FROM ipcm_messages WHERE [to] = :text LIMIT 1), {registered}");
+        let look_and_weigh = format!(
+            "SELECT {registered}, COUNT(*), SUM(size) FROM (SELECT LENGTH(content) AS size FROM ipcm_messages \
+             WHERE [to] = :text ORDER BY {order} LIMIT :int) AS waiting"
+        );
         let fit = format!(
             "SELECT COUNT(*) FROM (SELECT SUM(size) OVER (ORDER BY number ROWS UNBOUNDED PRECEDING) AS total FROM \
              (SELECT {} AS number, LENGTH(content) AS size FROM ipcm_messages WHERE [to] = :text \
@@ -139,7 +139,6 @@ impl Statements {
             if_has(schema.more, ", :text", ""),
         );
         let send_by_values = dialect.sends_by_values();
-        let left = if_has(schema.holder, "active IS NOT NULL OR ipcm_holder IS NOT NULL", "active IS NOT NULL");
         Self {
             peer_locked: render(&format!("{peer} {{update}}")),
             peer: render(&peer),
@@ -183,8 +182,8 @@ impl Statements {
             send_by_values,
             recipient_locked: render("SELECT pid FROM ipcm_peers WHERE id = :text AND active IS NOT NULL {share}"),
             message: render("SELECT [to], [from], content FROM ipcm_messages WHERE id = :id"),
-            look: render(&look("")),
-            look_and_fit: render(&look(&format!(", ({fit})"))),
+            look: render(&look),
+            look_and_weigh: render(&look_and_weigh),
             fit: render(&fit),
             take_notes: noting.is_some(),
             take: render(&noting.unwrap_or(take)),
