@@ -134,8 +134,23 @@ pub(super) trait Dialect: Send + Sync + fmt::Debug {
     /// The statements that make what we need beyond that, each with a name; one that fails is done without.
     fn extras(&self) -> Vec<String>;
 
+    /// Whether `extras` has the database tell readers of what anybody wrote.
+    fn rings(&self) -> bool {
+        false
+    }
+
+    /// Whether `extras` has a table of what was taken.
+    fn notes_taken(&self) -> bool {
+        true
+    }
+
+    /// Whether several tables are dropped by one statement.
+    fn drops_many(&self) -> bool {
+        true
+    }
+
     /// The statement that lists table and column of every column of our tables, and a limit on their content in bytes
-    /// where there is one.
+    /// where there is one; and of each index and trigger its name twice.
     fn columns(&self) -> &'static str;
 
     /// The statement whose one value is the largest content in bytes that the connection carries, where there is one.

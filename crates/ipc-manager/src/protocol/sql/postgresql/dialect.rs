@@ -126,12 +126,18 @@ impl Dialect for PostgresDialect {
         statements.map(str::to_owned).to_vec()
     }
 
+    fn rings(&self) -> bool {
+        true
+    }
+
     fn columns(&self) -> &'static str {
         "SELECT CAST(table_name AS text), CAST(column_name AS text), CAST(NULL AS bigint) \
          FROM information_schema.columns WHERE table_schema = ANY (current_schemas(false)) \
          AND table_name IN ('ipcm_peers', 'ipcm_messages', 'ipcm_damaged', 'ipcm_dead', 'ipcm_taken', 'ipcm_made') \
          UNION ALL SELECT 'ipcm_ring', CAST(tgname AS text), NULL FROM pg_trigger \
-         WHERE tgrelid = to_regclass('ipcm_messages') AND tgname = 'ipcm_ring'"
+         WHERE tgrelid = to_regclass('ipcm_messages') AND tgname = 'ipcm_ring' \
+         UNION ALL SELECT CAST(relname AS text), CAST(relname AS text), NULL FROM pg_index \
+         JOIN pg_class ON pg_class.oid = indexrelid WHERE indrelid = to_regclass('ipcm_messages')"
     }
 
     fn packet_limit(&self) -> Option<&'static str> {
