@@ -32,6 +32,7 @@ mod eventually;
 pub mod fuzz;
 mod line;
 mod puppet;
+pub mod relay;
 mod removal;
 mod rows;
 mod sandbox;

@@ -9,7 +9,7 @@ mod connection_unix;
 mod databases;
 mod defects;
 mod delivery;
-mod doubts;
+mod doubt;
 mod faults;
 mod file_bus;
 mod file_stores;
@@ -71,7 +71,6 @@ fn main() -> ExitCode {
         .tests(store_vectors::tests())
         .tests(databases::tests())
         .tests(restarts::tests())
-        .tests(doubts::tests())
         .tests(half_made::tests())
         .tests(file_stores::tests())
         .tests(stored_rows::tests())
@@ -82,6 +81,7 @@ fn main() -> ExitCode {
         .tests(connection_unix::tests())
         .tests(foreign::tests())
         .tests(delivery::tests())
+        .tests(doubt::tests())
         .tests(fuzz::tests())
         .tests(warnings::tests())
         .tests(acts::tests())

@@ -80,9 +80,23 @@ fn junk(engine: Engine) {
 struct Stranger(Child);
 
 impl Stranger {
-    fn start() -> Self {
-        Self(Command::new("sleep").arg("300").spawn().unwrap())
+    /// One that did not start when that other process did. A process is told from a later one with its pid by when it
+    /// started, in ticks of the kernel; no pid comes again within a tick, but this one is to seem to.
+    fn start_after(other: Option<u64>) -> Self {
+        loop {
+            let stranger = Self(Command::new("sleep").arg("300").spawn().unwrap());
+            if started(stranger.0.id()) != other {
+                return stranger;
+            }
+        }
     }
+}
+
+/// When a process started, in ticks since the machine did.
+fn started(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the program's name, which may contain anything; the start is the 22nd.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
 impl Drop for Stranger {
@@ -108,8 +122,10 @@ fn a_stranger_is_no_peer(sandbox: &Sandbox, mut bus: Spawn, subject: &Subject, g
     let mut a = bus.connect("a").unwrap();
     let mut puppet = Puppet::start(subject, &bus.to_string(), sandbox.dir());
     puppet.try_connect("p").unwrap();
+    let since = started(puppet.pid());
+    assert!(since.is_some());
     puppet.kill();
-    let mut stranger = Stranger::start();
+    let mut stranger = Stranger::start_after(since);
     give(stranger.0.id());
     let peer = a.peer("p").unwrap().unwrap();
     assert_eq!((peer.pid, peer.state), (Some(stranger.0.id()), PeerState::Dead), "it is seen as gone");

@@ -286,7 +286,12 @@ impl<'a> Supervisor<'a> {
 
     fn fail_at(&mut self, whom: usize, point: Point, error: u64) -> bool {
         let Some((mut traced, call)) = self.at(whom, point) else { return false };
-        let errors = traced.errors(call);
+        let mut errors = traced.errors(call);
+        if self.stage.subject.server().is_some() {
+            // The driver of a database waits for edges: the kernel never says that a socket is not ready when it is, and
+            // whoever is told so waits for an edge that has been.
+            errors.retain(|errno| *errno != libc::EAGAIN);
+        }
         let which = usize::try_from(error % errors.len().max(1) as u64).unwrap_or(0);
         let failed = errors.get(which).is_some_and(|errno| traced.fail(*errno).is_ok());
         traced.let_go();

@@ -176,6 +176,9 @@ impl Worker {
                     if error.kind() == ErrorKind::NoSuchPeer {
                         // There is nothing to continue: whoever it was died before it had the name.
                         "connect".clone_into(&mut mode);
+                    } else if error.kind() == ErrorKind::NameInUse && error.to_string().contains("suspended") {
+                        // Who was to continue the name died before it had it, and a suspended name cannot begin anew.
+                        "reconnect".clone_into(&mut mode);
                     }
                     std::thread::sleep(Duration::from_millis(10)); // what is wrong may pass
                 }

@@ -127,6 +127,9 @@ impl SqlConnection {
 
     /// Looks at the mailbox, and from time to time at what else may have changed.
     pub(super) fn look(&mut self) -> Result<bool> {
+        if self.reader.resolve(&mut self.listing.store)? {
+            return Ok(true);
+        }
         self.look_for(1, usize::MAX).map(|look| look.has_message)
     }
 
@@ -170,17 +173,17 @@ impl Connection for SqlConnection {
     fn collect(&mut self, most: usize, bytes: usize, inbox: &mut Inbox) -> Result<()> {
         let take = |own: &mut Self| {
             let wanted = most.saturating_sub(inbox.len());
-            let mut fits = None;
+            if own.reader.resolve(&mut own.listing.store)? {
+                own.reader.hand_out_taken(&own.listing.store, wanted, inbox);
+                return Ok(true);
+            }
             // Looking takes no lock, so whoever finds nothing is in nobody's way.
-            if own.reader.in_doubt.is_none() {
-                let look = own.look_for(wanted, bytes)?;
-                if !look.has_message {
-                    return Ok(false);
-                }
-                fits = look.fits;
+            let look = own.look_for(wanted, bytes)?;
+            if !look.has_message {
+                return Ok(false);
             }
             let (store, name) = (&mut own.listing.store, &own.held.name);
-            let is_left = mailbox::take(store, name, (wanted, bytes, fits), &own.limits, inbox, &mut own.reader)?;
+            let is_left = mailbox::take(store, name, (wanted, bytes, look.fits), &own.limits, inbox, &mut own.reader)?;
             own.forget_taken();
             Ok(is_left)
         };
@@ -199,7 +202,8 @@ impl Connection for SqlConnection {
         if messages.is_empty() {
             return Ok(());
         }
-        mailbox::put_back(&mut self.listing.store, &self.held.name, messages, &self.limits)?;
+        let messages: Vec<_> = messages.iter().map(|message| (message, true)).collect();
+        mailbox::put_back(&mut self.listing.store, &self.held.name, &messages, &self.limits)?;
         self.ring_if(true);
         Ok(())
     }
@@ -261,9 +265,8 @@ impl Connection for SqlConnection {
             }
             Leave::Suspend { until } => {
                 // What was taken as the connection was lost, and handed to nobody, stays for who continues the name.
-                let (store, in_doubt) = (&mut self.listing.store, &mut self.reader.in_doubt);
-                mailbox::put_back_doubtful(store, &self.held.name, in_doubt, &self.limits)?;
-                self.held.suspend(store, until, stats)?;
+                self.reader.give_back(&mut self.listing.store, &self.held.name, &self.limits)?;
+                self.held.suspend(&mut self.listing.store, until, stats)?;
             }
         }
         // Store first, ring second: those who watch the bells look at the store now.

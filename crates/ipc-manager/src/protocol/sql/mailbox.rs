@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One's own mailbox: taking messages out of it in one transaction, and putting them back in front.
 
+use std::collections::VecDeque;
+
 use super::delivery::Hand;
 use super::dialect::Taking;
 use super::message_row::{Decoded, Inbound, Outbound};
@@ -59,31 +61,66 @@ fn limits_of(most: usize, bytes: usize) -> Option<(i64, i64)> {
 }
 
 /// Messages of which it is not known whether they were taken: the connection was lost as they were.
-pub(super) struct InDoubt {
+#[derive(Debug)]
+struct InDoubt {
     /// One of them; all or none were taken.
     id: String,
     found: Vec<Found>,
 }
 
-impl InDoubt {
-    fn was_taken(&self, store: &mut Store) -> Result<bool> {
-        let params = [Param::Text(&self.id)];
-        let there = store.query("the mailbox cannot be read", |texts| &texts.message_locked, &params)?;
-        Ok(there.is_empty())
-    }
-}
-
-impl std::fmt::Debug for InDoubt {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "InDoubt({} messages)", self.found.len())
-    }
-}
-
 /// What a reader knows of its mailbox beside what is in the store.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
-    pub(super) in_doubt: Option<InDoubt>,
+    in_doubt: Option<InDoubt>,
+    /// What was in doubt and turned out to be taken: it is in the store no more, and nobody was given it yet.
+    taken: VecDeque<Found>,
     pub(super) hand: Hand,
+}
+
+impl Reader {
+    /// Finds out whether messages were taken when the connection was lost. Whoever is just taking them is waited for.
+    /// Returns whether some were that nobody was given yet.
+    pub(super) fn resolve(&mut self, store: &mut Store) -> Result<bool> {
+        if let Some(doubtful) = &self.in_doubt {
+            let params = [Param::Text(&doubtful.id)];
+            let there = store.query("the mailbox cannot be read", |texts| &texts.message_locked, &params)?;
+            let doubtful = self.in_doubt.take().filter(|_| there.is_empty());
+            self.taken.extend(doubtful.into_iter().flat_map(|doubtful| doubtful.found));
+        }
+        Ok(!self.taken.is_empty())
+    }
+
+    /// Hands out at most so many of the messages that turned out to be taken.
+    pub(super) fn hand_out_taken(&mut self, store: &Store, most: usize, inbox: &mut Inbox) {
+        let count = most.min(self.taken.len());
+        hand_out(store, self.taken.drain(..count), inbox);
+    }
+
+    /// Puts what turned out to be taken back into the mailbox, for whoever comes next, or to be received in another way.
+    pub(super) fn give_back(&mut self, store: &mut Store, own: &PeerName, limits: &Limits) -> Result<()> {
+        if self.resolve(store)? {
+            let sound = self.taken.iter().filter_map(|found| match found {
+                Found::Sound(Decoded { message, counts }) => Some((message, !counts)),
+                Found::Damaged(..) => None,
+            });
+            let messages: Vec<_> = sound.collect();
+            put_back(store, own, &messages, limits).inspect_err(|_| self.doubt_again(store))?;
+            // Damaged ones are in a table of their own, which was to be reported only.
+            self.taken.clear();
+        }
+        Ok(())
+    }
+}
+
+impl Reader {
+    /// What turned out to be taken may be in the mailbox again.
+    fn doubt_again(&mut self, store: &Store) {
+        let is_sound = |found: &&Found| matches!(found, Found::Sound(_));
+        let first = self.taken.iter().find(is_sound).filter(|_| store.is_in_doubt());
+        if let Some(id) = first.map(|first| first.id().to_owned()) {
+            self.in_doubt = Some(InDoubt { id, found: self.taken.drain(..).collect() });
+        }
+    }
 }
 
 /// What a row is: a message, or something that is none, with the reason.
@@ -106,8 +143,7 @@ pub(super) fn take(
     if most == 0 {
         return Ok(true);
     }
-    let Reader { in_doubt, hand } = reader;
-    resolve(store, in_doubt, inbox)?;
+    let Reader { in_doubt, hand, .. } = reader;
     let serializer = std::sync::Arc::clone(&store.serializer);
     let mut last = None;
     let taken = store.transaction("messages cannot be taken", |tx| {
@@ -140,39 +176,7 @@ pub(super) fn take(
     Ok(is_left)
 }
 
-/// Finds out whether messages were taken when the connection was lost, and hands them out if they were. Whoever is just
-/// taking them is waited for.
-fn resolve(store: &mut Store, in_doubt: &mut Option<InDoubt>, inbox: &mut Inbox) -> Result<()> {
-    if let Some(doubtful) = &in_doubt {
-        let was_taken = doubtful.was_taken(store)?;
-        let doubtful = in_doubt.take().filter(|_| was_taken);
-        hand_out(store, doubtful.map(|doubtful| doubtful.found).unwrap_or_default(), inbox);
-    }
-    Ok(())
-}
-
-/// Puts messages back that were taken as the connection was lost, and handed to nobody. Until it is known that they are
-/// there, they stay in doubt.
-pub(super) fn put_back_doubtful(
-    store: &mut Store,
-    own: &PeerName,
-    in_doubt: &mut Option<InDoubt>,
-    limits: &Limits,
-) -> Result<()> {
-    if let Some(doubtful) = &in_doubt
-        && doubtful.was_taken(store)?
-    {
-        let sound = doubtful.found.iter().filter_map(|one| match one {
-            Found::Sound(decoded) => Some(&decoded.message),
-            Found::Damaged(..) => None,
-        });
-        put_back(store, own, sound, limits)?;
-    }
-    *in_doubt = None;
-    Ok(())
-}
-
-pub(super) fn hand_out(store: &Store, found: Vec<Found>, inbox: &mut Inbox) {
+pub(super) fn hand_out(store: &Store, found: impl IntoIterator<Item = Found>, inbox: &mut Inbox) {
     for one in found {
         match one {
             Found::Sound(Decoded { message, counts: true }) => inbox.accept(message),
@@ -186,6 +190,12 @@ pub(super) fn hand_out(store: &Store, found: Vec<Found>, inbox: &mut Inbox) {
                 });
             }
         }
+    }
+}
+
+impl std::fmt::Debug for Found {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Found({})", self.id())
     }
 }
 
@@ -296,17 +306,17 @@ pub(super) fn keep_damaged(tx: &mut Tx<'_>, error: &Error, row: &mut Inbound) ->
     tx.driver.execute(&tx.texts.keep_damaged, &params).map(drop)
 }
 
-/// Puts messages back as they are, in front of all that wait, in one transaction. Those that are there stay where they
-/// are, so it can be done again when it is not known whether it was done.
-pub(super) fn put_back<'m>(
+/// Puts messages back as they are, each with whether it was counted as read, in front of all that wait, in one
+/// transaction. Those that are there stay where they are, so it can be done again when it is not known whether it was.
+pub(super) fn put_back(
     store: &mut Store,
     own: &PeerName,
-    messages: impl IntoIterator<Item = &'m Message>,
+    messages: &[(&Message, bool)],
     limits: &Limits,
 ) -> Result<()> {
-    let mut rows = Vec::new();
-    for message in messages {
-        let row = Outbound::put_back(store.tables(), message, own.as_str(), limits);
+    let mut rows = Vec::with_capacity(messages.len());
+    for (message, was_counted) in messages {
+        let row = Outbound::put_back(store.tables(), message, own.as_str(), limits, *was_counted);
         rows.push(row.map_err(|error| store.place(error.about_message(message.id().as_str())))?);
     }
     let put = store.transaction("messages cannot be put back", |tx| {

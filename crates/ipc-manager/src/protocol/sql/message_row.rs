@@ -46,20 +46,24 @@ pub(super) struct Outbound<'a> {
 impl<'a> Outbound<'a> {
     /// Encodes a message, and refuses one that the tables do not take.
     pub(super) fn new(tables: Tables<'_>, envelope: &Envelope<'a>) -> Result<Self> {
+        // An id that another implementation chose may be passed on only where it can be one of ours.
+        MessageId::new(envelope.message().id().as_str())?;
         Self::of(tables, envelope.message(), envelope.to().as_str(), envelope.limits(), false)
     }
 
-    /// As `new`, for a message that its reader puts back.
-    pub(super) fn put_back(tables: Tables<'_>, message: &'a Message, own: &'a str, limits: &Limits) -> Result<Self> {
-        Self::of(tables, message, own, limits, true)
+    /// As `new`, for a message that its reader puts back; with whether it was counted as read.
+    pub(super) fn put_back(
+        tables: Tables<'_>,
+        message: &'a Message,
+        own: &'a str,
+        limits: &Limits,
+        was_counted: bool,
+    ) -> Result<Self> {
+        Self::of(tables, message, own, limits, was_counted)
     }
 
     fn of(tables: Tables<'_>, message: &'a Message, to: &'a str, limits: &Limits, again: bool) -> Result<Self> {
         let id = message.id().as_str();
-        if !again {
-            // An id that another implementation chose may be passed on only where it can be one of ours.
-            MessageId::new(id)?;
-        }
         if !tables.dialect.takes_id(id) {
             let detail = format!("\"{}\" cannot be a message id in this database", crate::error::Escaped(id));
             return Err(Error::new(ErrorKind::InvalidName, detail));
