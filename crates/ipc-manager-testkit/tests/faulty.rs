@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use ipc_manager::{
     Capabilities, Cleaning, Connection, Connections, CreateOptions, Credentials, Dead, Deliveries, Directory, Envelope,
-    Held, Hold, Inbox, Leave, Message, NotViable, OpenOptions, Opened, PeerName, Protocol, ProtocolName, Receipt,
-    Registry, Result, Route, Serializer, Stats, Wake, Wanted,
+    Held, Hold, Inbox, Leave, Message, NotViable, OpenOptions, Opened, Payloads, PeerName, Protocol, ProtocolName,
+    Receipt, Registry, Result, Route, Serializer, Stats, Wake, Wanted,
 };
 use ipc_manager_testkit::{Context, Sandbox, Subject, Test, clauses};
 
@@ -175,6 +175,10 @@ impl Connection for FaultyConnection {
 
     fn connections(&mut self) -> Option<&mut dyn Connections> {
         self.sound.connections()
+    }
+
+    fn payloads(&mut self) -> Option<&mut dyn Payloads> {
+        None
     }
 
     fn deliveries(&mut self) -> Option<&mut dyn Deliveries> {

@@ -26,8 +26,8 @@ use std::sync::Arc;
 use ipc_manager::{
     Capabilities, Cleaning, Client, Connection, Connections, CreateOptions, Credentials, Damaged, Deliveries,
     Directory, Durability, Envelope, Error, ErrorKind, Hold, Inbox, Leave, Limits, Message, Mode, NotViable,
-    OpenOptions, Opened, PeerName, Protocol, ProtocolName, Receipt, Registry, Result, Route, Serializer, Spawn, Stats,
-    Stored, WaitMechanism, Wake, Wanted,
+    OpenOptions, Opened, Payloads, PeerName, Protocol, ProtocolName, Receipt, Registry, Result, Route, Serializer,
+    Spawn, Stats, Stored, WaitMechanism, Wake, Wanted,
 };
 use serde_json::json;
 use store::{Entry, Letter, Listing, Store};
@@ -272,6 +272,10 @@ impl Connection for MailboxConnection {
     }
 
     fn connections(&mut self) -> Option<&mut dyn Connections> {
+        None
+    }
+
+    fn payloads(&mut self) -> Option<&mut dyn Payloads> {
         None
     }
 

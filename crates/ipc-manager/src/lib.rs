@@ -73,7 +73,8 @@ pub use name::PeerName;
 pub use protocol::{
     Capabilities, Cleaning, Connection, ConnectionRecord, Connections, CreateOptions, Credentials, Damaged, Dead,
     Deliveries, Directory, Durability, Envelope, Fate, Held, Hold, Inbox, Leave, Leftover, LeftoverKind, Mode,
-    NotViable, OpenOptions, Opened, PeerRecord, PeerState, Protocol, Receipt, Registry, WaitMechanism, Wake, Wanted,
+    NotViable, OpenOptions, Opened, Payloads, PeerRecord, PeerState, Protocol, Receipt, Registry, WaitMechanism, Wake,
+    Wanted,
 };
 #[cfg(any(feature = "sqlite", feature = "postgresql", feature = "mysql"))]
 pub use protocol::{Database, SqlValue, Transaction};

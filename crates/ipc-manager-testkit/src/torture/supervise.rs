@@ -302,9 +302,14 @@ impl<'a> Supervisor<'a> {
         self.database.is_some_and(|database| database.end_sessions().is_ok())
     }
 
-    /// Sweeps while no reader is dead: what is in the mailbox of a dead one would go with it.
+    /// Sweeps while no reader is dead: what is in the mailbox of a dead one would go with it. And while nobody is
+    /// stopped: whoever was stopped with a lock of the store is woken by this process, which would wait for the lock.
     fn sweep(&mut self) -> bool {
-        let is_safe = |actor: &Actor| actor.part != Part::Reader || matches!(actor.state, State::Runs | State::Stopped);
+        let is_safe = |actor: &Actor| match actor.state {
+            State::Stopped => false,
+            State::Runs => true,
+            _ => actor.part != Part::Reader,
+        };
         let has_joined = |actor: &Actor| {
             let journal = actor.lives.last().map(|life| life.journal.clone()).unwrap_or_default();
             let is_joined = |record: &Vec<serde_json::Value>| record[0] == "joined";

@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::name::PeerName;
 use crate::protocol::{Capabilities, Credentials, Durability, Inbox, Mode, OpenOptions, Opened, Protocol, Registry};
+use crate::serializer::is_text;
 use crate::stats::Stats;
 use crate::system::process::own_pid;
 
@@ -252,7 +253,7 @@ impl ClientBuilder {
             listen: self.listen,
             credentials: self.credentials(registry.credentials(), capabilities.credentials, &**protocol)?,
         };
-        let Opened { connection, stats, discarded } = protocol.open(self.info.route(), options)?;
+        let Opened { mut connection, stats, discarded } = protocol.open(self.info.route(), options)?;
         let (stats, carried) = match mode {
             Mode::Connect => (Stats::default(), stats),
             Mode::Reconnect => (stats, Stats::default()),
@@ -262,6 +263,7 @@ impl ClientBuilder {
             name,
             info: self.info.clone(),
             pid: own_pid(),
+            ships_text: is_text(&*serializer) && connection.payloads().is_some(),
             capabilities,
             connection,
             serializer,

@@ -106,9 +106,8 @@ impl Client {
         if stored.is_ok()
             && let [payload] = payloads
             && let Some(payload) = payload.take()
-            && payload.capacity() <= MOST_ROOM
         {
-            self.room = payload;
+            self.keep_room(payload);
         }
         if let Err(error) = &stored
             && error.kind() == ErrorKind::Timeout
@@ -118,6 +117,13 @@ impl Client {
             self.hold_back(&messages[receipts.len()], payloads[receipts.len()].take());
         }
         stored
+    }
+
+    /// Keeps the buffer of a payload for the next, but not a large one for ever.
+    pub(super) fn keep_room(&mut self, payload: Vec<u8>) {
+        if payload.capacity() <= MOST_ROOM {
+            self.room = payload;
+        }
     }
 
     /// Waits until what was held back for a message's recipient is out.

@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::name::PeerName;
 use crate::protocol::{
-    Connection, Connections, Deliveries, Directory, Envelope, Inbox, Leave, PeerRecord, Receipt, Wake, Wanted,
+    Connection, Connections, Deliveries, Directory, Envelope, Inbox, Leave, Payloads, PeerRecord, Receipt, Wake, Wanted,
 };
 use crate::stats::Stats;
 
@@ -53,6 +53,10 @@ impl Connection for Gone {
     }
 
     fn connections(&mut self) -> Option<&mut dyn Connections> {
+        None
+    }
+
+    fn payloads(&mut self) -> Option<&mut dyn Payloads> {
         None
     }
 

@@ -74,12 +74,16 @@ impl Registered {
         count(&mut self.inner().stats);
     }
 
+    /// Counts a message, and notes that the client is used on this thread.
+    pub(super) fn count_sent(&self, to: &str) {
+        let mut inner = self.inner();
+        inner.touch();
+        inner.stats.count_sent(to);
+    }
+
     /// Notes that the client is used on this thread.
     pub(super) fn touch(&self) {
-        let mut inner = self.inner();
-        if !is_this_thread(inner.last_used_on.0) {
-            inner.last_used_on = this_thread();
-        }
+        self.inner().touch();
     }
 
     /// Takes the client off the list: it has left.
@@ -114,6 +118,12 @@ pub fn local_clients(route: &Route) -> Vec<PeerName> {
 }
 
 impl Inner {
+    fn touch(&mut self) {
+        if !is_this_thread(self.last_used_on.0) {
+            self.last_used_on = this_thread();
+        }
+    }
+
     fn to_store(&self) -> Stats {
         let mut stats = self.stats.clone();
         stats.add(&self.carried);

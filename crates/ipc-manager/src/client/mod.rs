@@ -88,6 +88,8 @@ pub struct Client {
     receipts: Vec<Receipt>,
     /// Room for the payload of one message.
     room: Vec<u8>,
+    /// Whether the protocol takes a message as its JSON text.
+    ships_text: bool,
     /// Whom the last message was made for.
     last_to: std::cell::RefCell<Option<PeerName>>,
     inbox: Inbox,

@@ -9,7 +9,7 @@ use super::Client;
 use crate::error::Result;
 #[cfg(doc)]
 use crate::error::{ErrorKind, Stored};
-use crate::message::{Content, Message};
+use crate::message::{Content, Draft, Message};
 use crate::name::PeerName;
 use crate::protocol::Receipt;
 use crate::system::Deadline;
@@ -23,13 +23,59 @@ impl Client {
     /// [`TooLarge`](ErrorKind::TooLarge).
     pub fn message<T: Serialize + ?Sized>(&self, to: &str, content: &T) -> Result<Message> {
         let content = Content::within(content, &self.limits)?;
-        // Most send to the same peer again and again.
-        let to = match self.last_to.take().filter(|last| last == to) {
-            Some(last) => last,
-            None => PeerName::foreign(to).map_err(|error| error.about_peer(to))?,
-        };
+        let to = self.recipient(to)?;
         self.last_to.replace(Some(to.clone()));
         Ok(Message::between(self.name.clone(), to, content))
+    }
+
+    /// The name of a recipient. Most send to the same peer again and again.
+    fn recipient(&self, to: &str) -> Result<PeerName> {
+        match self.last_to.take().filter(|last| last == to) {
+            Some(last) => Ok(last),
+            None => PeerName::foreign(to).map_err(|error| error.about_peer(to)),
+        }
+    }
+
+    /// Makes a message and sends it: where the protocol takes bytes it is encoded at once, and is a [`Message`] only if
+    /// something stands in the way.
+    fn send_new<T: Serialize + ?Sized>(
+        &mut self,
+        operation: &'static str,
+        to: &str,
+        content: &T,
+        deadline: Option<Deadline>,
+    ) -> Result<Receipt> {
+        self.check(operation)?;
+        if !self.ships_text || !self.outbox.is_empty() {
+            let message = self.message(to, content).map_err(|error| error.during(operation))?;
+            return self.send_one(operation, message, deadline);
+        }
+        let to = self.recipient(to).map_err(|error| error.during(operation))?;
+        let room = std::mem::take(&mut self.room);
+        let draft = Draft::new((&self.name, &to), content, &self.limits, room);
+        self.send_draft(operation, to, draft.map_err(|error| error.during(operation))?, deadline)
+    }
+
+    fn send_draft(
+        &mut self,
+        operation: &'static str,
+        to: PeerName,
+        draft: Draft,
+        deadline: Option<Deadline>,
+    ) -> Result<Receipt> {
+        if draft.is_within(&self.limits)
+            && let Some(payloads) = self.connection.payloads()
+            && let Some(receipt) = payloads.deliver(&to, draft.id(), draft.text().as_bytes())
+        {
+            self.registered.count_sent(to.as_str());
+            self.last_to.replace(Some(to));
+            self.keep_room(draft.into_room());
+            return Ok(receipt);
+        }
+        self.last_to.replace(Some(to.clone()));
+        let (message, room) = draft.into_message(self.name.clone(), to)?;
+        self.keep_room(room);
+        self.send_one(operation, message, deadline)
     }
 
     /// Sends a content to a peer, waiting for room as long as it takes, and for a store that is away within the
@@ -39,9 +85,8 @@ impl Client {
     /// [`NoSuchPeer`](ErrorKind::NoSuchPeer), [`TooLarge`](ErrorKind::TooLarge), and what the store says. The message
     /// is handed back in the error; [`Error::stored`](crate::Error::stored) says whether it may arrive all the same.
     pub fn send<T: Serialize + ?Sized>(&mut self, to: &str, content: &T) -> Result<Receipt> {
-        self.check("send")?;
-        let message = self.message(to, content).map_err(|error| error.during("send"))?;
-        self.send_message(message)
+        let deadline = if self.is_blocking { Some(Deadline::NEVER) } else { None };
+        self.send_new("send", to, content, deadline)
     }
 
     /// Sends without ever waiting. Where there is no room the message is held back if the protocol
@@ -52,9 +97,7 @@ impl Client {
     /// As [`send`](Client::send), and [`WouldBlock`](ErrorKind::WouldBlock) where there is no room, not even in the
     /// outbox.
     pub fn try_send<T: Serialize + ?Sized>(&mut self, to: &str, content: &T) -> Result<Receipt> {
-        self.check("try_send")?;
-        let message = self.message(to, content).map_err(|error| error.during("try_send"))?;
-        self.try_send_message(message)
+        self.send_new("try_send", to, content, None)
     }
 
     /// Sends, waiting for room so long at most.
@@ -63,9 +106,7 @@ impl Client {
     /// As [`send`](Client::send), and [`Timeout`](ErrorKind::Timeout). A message of which a part was out by then goes on
     /// as soon as there is room: [`Stored::Maybe`].
     pub fn send_timeout<T: Serialize + ?Sized>(&mut self, to: &str, content: &T, timeout: Duration) -> Result<Receipt> {
-        self.check("send_timeout")?;
-        let message = self.message(to, content).map_err(|error| error.during("send_timeout"))?;
-        self.send_message_timeout(message, timeout)
+        self.send_new("send_timeout", to, content, Some(Deadline::after(timeout)))
     }
 
     /// Sends a message as it is, but for the sender, which is always this client.

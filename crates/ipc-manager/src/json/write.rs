@@ -95,25 +95,35 @@ pub(crate) fn write_stamp(stamp: f64, out: &mut String) {
     debug_assert!(written.is_ok(), "a String takes all text");
 }
 
+/// Two digits of every number below 100.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        // A digit is below 10.
+        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    pairs
+};
+
 /// Appends seconds with the digits behind the point that they have, and one at least.
 fn write_micros(micros: u64, out: &mut String) {
-    let mut digits = [b'0'; 24];
-    let (mut rest, mut at, mut is_behind) = (micros, digits.len(), 0);
-    while rest > 0 || is_behind < 7 {
-        at -= 1;
-        if is_behind == 6 {
-            digits[at] = b'.';
-            at -= 1;
-        }
-        // A digit is below 10.
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        is_behind += 1;
+    // Ten digits, the point, and six more.
+    let mut digits = [b'.'; 17];
+    let (mut seconds, mut rest) = (micros / 1_000_000 % 10_000_000_000, micros % 1_000_000);
+    for at in (0..10).step_by(2).rev() {
+        digits[at..at + 2].copy_from_slice(&PAIRS[(seconds % 100) as usize]);
+        seconds /= 100;
     }
-    let end = digits.iter().rposition(|digit| *digit != b'0').unwrap_or(at);
-    let end = if digits[end] == b'.' { end + 1 } else { end };
-    debug_assert!(digits[at..=end].is_ascii());
-    out.push_str(std::str::from_utf8(&digits[at..=end]).unwrap_or("0.0"));
+    for at in (11..17).step_by(2).rev() {
+        digits[at..at + 2].copy_from_slice(&PAIRS[(rest % 100) as usize]);
+        rest /= 100;
+    }
+    let begin = digits[..9].iter().take_while(|digit| **digit == b'0').count();
+    let end = digits.len() - digits[12..].iter().rev().take_while(|digit| **digit == b'0').count();
+    debug_assert!(digits.is_ascii());
+    out.push_str(std::str::from_utf8(&digits[begin..end]).unwrap_or("0.0"));
 }
 
 #[derive(Clone, Copy)]

@@ -36,7 +36,7 @@ const MOST_ROOM: usize = 16 << 10;
 pub struct Content {
     /// ASCII JSON text that passed every check of [`json`].
     json: Box<str>,
-    value: OnceLock<Value>,
+    value: OnceLock<Box<Value>>,
 }
 
 impl Content {
@@ -80,7 +80,7 @@ impl Content {
         if text.capacity() <= MOST_ROOM {
             ROOM.set(text);
         }
-        content?.ok_or_else(|| Error::new(ErrorKind::Serialize, "null cannot be sent as a content"))
+        content?.ok_or_else(is_null)
     }
 
     /// Takes JSON text that was checked already; `None` if it is null.
@@ -98,7 +98,7 @@ impl Content {
     #[must_use]
     pub fn value(&self) -> &Value {
         // The text was checked when this was built, so it parses; null stands for the impossible.
-        self.value.get_or_init(|| json::parse_value(&self.json).unwrap_or(Value::Null))
+        self.value.get_or_init(|| Box::new(json::parse_value(&self.json).unwrap_or(Value::Null)))
     }
 
     /// Decodes into a type of the caller's.
@@ -118,6 +118,11 @@ impl Content {
         // The text says quickly that it is not; most contents are no terminate message.
         self.json.contains("terminate") && self.value().get("terminate").is_some_and(is_truthy)
     }
+}
+
+/// Why null is refused.
+pub(super) fn is_null() -> Error {
+    Error::new(ErrorKind::Serialize, "null cannot be sent as a content")
 }
 
 /// The limits of what is within a message: one level belongs to the message around it.

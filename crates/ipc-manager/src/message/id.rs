@@ -4,6 +4,9 @@
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use arrayvec::ArrayString;
+use uuid::fmt::Hyphenated;
+
 use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::limits::MESSAGE_ID_BYTES;
 
@@ -19,8 +22,21 @@ mod maker;
 /// assert!(MessageId::new("../x").is_err());
 /// # Ok::<(), ipc_manager::Error>(())
 /// ```
-#[derive(Debug, Clone)]
-pub struct MessageId(Box<str>);
+#[derive(Clone)]
+pub struct MessageId(Text);
+
+/// Made ids, and most others, need no memory of their own.
+#[derive(Clone)]
+enum Text {
+    Short(ArrayString<{ Hyphenated::LENGTH }>),
+    Long(Box<str>),
+}
+
+impl Text {
+    fn of(id: &str) -> Self {
+        ArrayString::from(id).map_or_else(|_| Self::Long(id.into()), Self::Short)
+    }
+}
 
 impl MessageId {
     /// Makes a fresh id.
@@ -31,11 +47,8 @@ impl MessageId {
 
     /// Makes a fresh id at a time since the epoch.
     pub(super) fn made_at(time: Duration) -> Self {
-        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-        Self(
-            (&*maker::next(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)).hyphenated().encode_upper(&mut text))
-                .into(),
-        )
+        let id = maker::next(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        Self(Text::of(id.hyphenated().encode_upper(&mut [0; Hyphenated::LENGTH])))
     }
 
     /// Parses an id to send under: 1 to 64 of the characters `0-9 A-Z a-z _ -`. An id is a file name on some
@@ -52,31 +65,34 @@ impl MessageId {
             );
             return Err(Error::new(ErrorKind::InvalidName, detail));
         }
-        Ok(Self(id.into()))
+        Ok(Self(Text::of(id)))
     }
 
     /// Takes an id that another implementation may have chosen: any text of 1 to 255 bytes without control characters.
     pub(crate) fn foreign(id: &str) -> Option<Self> {
         let is_printable = |id: &str| id.bytes().all(|byte| matches!(byte, b' '..=b'~'));
         let is_allowed = is_printable(id) || !id.chars().any(char::is_control);
-        (!id.is_empty() && id.len() <= 255 && is_allowed).then(|| Self(id.into()))
+        (!id.is_empty() && id.len() <= 255 && is_allowed).then(|| Self(Text::of(id)))
     }
 
     /// Whether this thread made it. Ids of one thread sort in the order of their making.
     pub(crate) fn is_of_this_thread(&self) -> bool {
-        uuid::Uuid::try_parse(&self.0).is_ok_and(maker::is_of_this_thread)
+        uuid::Uuid::try_parse(self.as_str()).is_ok_and(maker::is_of_this_thread)
     }
 
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        match &self.0 {
+            Text::Short(text) => text,
+            Text::Long(text) => text,
+        }
     }
 }
 
 impl PartialEq for MessageId {
     fn eq(&self, other: &Self) -> bool {
-        self.0.eq_ignore_ascii_case(&other.0)
+        self.as_str().eq_ignore_ascii_case(other.as_str())
     }
 }
 
@@ -84,7 +100,7 @@ impl Eq for MessageId {}
 
 impl std::hash::Hash for MessageId {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        for byte in self.0.bytes() {
+        for byte in self.as_str().bytes() {
             state.write_u8(byte.to_ascii_lowercase());
         }
     }
@@ -92,6 +108,12 @@ impl std::hash::Hash for MessageId {
 
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MessageId").field(&self.as_str()).finish()
     }
 }

@@ -3,6 +3,7 @@
 
 mod canonical;
 mod content;
+mod draft;
 mod handed_back;
 mod id;
 mod origin;
@@ -15,6 +16,7 @@ use serde_json::{Map, Value};
 
 pub use content::Content;
 pub(crate) use content::is_truthy;
+pub(crate) use draft::Draft;
 pub use id::MessageId;
 pub use origin::Origin;
 pub use stamp::Stamp;
@@ -174,8 +176,12 @@ impl Message {
     /// A fresh message of one peer to another.
     pub(crate) fn between(from: PeerName, to: PeerName, content: Content) -> Self {
         let stamp = Stamp::now();
+        Self::made(MessageId::made_at(stamp.since_epoch()), stamp, from, to, content)
+    }
+
+    fn made(id: MessageId, stamp: Stamp, from: PeerName, to: PeerName, content: Content) -> Self {
         Self {
-            id: MessageId::made_at(stamp.since_epoch()),
+            id,
             stamp,
             stamp_ord: 0,
             from,

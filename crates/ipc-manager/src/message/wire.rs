@@ -23,22 +23,10 @@ impl Message {
     }
 
     /// The same, in a buffer that has served before.
-    pub(crate) fn to_json_in(&self, mut room: Vec<u8>, limits: &Limits) -> Result<String> {
-        room.clear();
-        // Empty, so it is UTF-8.
-        let mut out = String::from_utf8(room).unwrap_or_default();
+    pub(crate) fn to_json_in(&self, room: Vec<u8>, limits: &Limits) -> Result<String> {
+        let mut out = text_in(room);
         out.reserve(160 + self.content.as_json().len());
-        out.push_str("{\"id\":");
-        json::text_to_wire(self.id.as_str(), limits, &mut out)?;
-        out.push_str(",\"from\":");
-        json::text_to_wire(self.from.as_str(), limits, &mut out)?;
-        if let Some(to) = &self.to {
-            out.push_str(",\"to\":");
-            json::text_to_wire(to.as_str(), limits, &mut out)?;
-        }
-        out.push_str(",\"stamp\":");
-        json::write_stamp(self.stamp.as_seconds(), &mut out);
-        out.push_str(",\"stamp_ord\":");
+        begin(&mut out, (&self.id, &self.from, self.to.as_ref()), self.stamp, limits)?;
         match self.stamp_ord {
             0 => out.push('0'),
             other => out.push_str(&other.to_string()),
@@ -75,6 +63,34 @@ impl Message {
             .map_err(|error| Error::new(ErrorKind::Corrupt, "a message must be a JSON object").with_source(error))?;
         fields.into_message()
     }
+}
+
+/// A text in a buffer that has served before.
+pub(super) fn text_in(mut room: Vec<u8>) -> String {
+    room.clear();
+    // Empty, so it is UTF-8.
+    String::from_utf8(room).unwrap_or_default()
+}
+
+/// Appends the beginning of a message, as far as its ordinal.
+pub(super) fn begin(
+    out: &mut String,
+    (id, from, to): (&MessageId, &PeerName, Option<&PeerName>),
+    stamp: Stamp,
+    limits: &Limits,
+) -> Result<()> {
+    out.push_str("{\"id\":");
+    json::text_to_wire(id.as_str(), limits, out)?;
+    out.push_str(",\"from\":");
+    json::text_to_wire(from.as_str(), limits, out)?;
+    if let Some(to) = to {
+        out.push_str(",\"to\":");
+        json::text_to_wire(to.as_str(), limits, out)?;
+    }
+    out.push_str(",\"stamp\":");
+    json::write_stamp(stamp.as_seconds(), out);
+    out.push_str(",\"stamp_ord\":");
+    Ok(())
 }
 
 /// The fields of a message object, content as text.

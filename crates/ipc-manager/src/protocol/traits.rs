@@ -8,7 +8,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::parameters::{CreateOptions, Hold, Leave, NotViable, OpenOptions, Opened, Receipt};
-use super::{Capabilities, Cleaning, Connections, Credentials, Deliveries, Envelope, Inbox, PeerRecord, Wake, Wanted};
+use super::{
+    Capabilities, Cleaning, Connections, Credentials, Deliveries, Envelope, Inbox, Payloads, PeerRecord, Wake, Wanted,
+};
 use crate::connection_string::ProtocolName;
 use crate::error::Result;
 use crate::message::Message;
@@ -166,6 +168,9 @@ pub trait Connection: Send + fmt::Debug {
 
     /// The connections to other peers; `None` where the protocol has none.
     fn connections(&mut self) -> Option<&mut dyn Connections>;
+
+    /// The short way of single messages; `None` where the protocol does not store a message as its payload.
+    fn payloads(&mut self) -> Option<&mut dyn Payloads>;
 
     /// The messages that stay in the store until they are acknowledged; `None` where the protocol cannot keep them.
     fn deliveries(&mut self) -> Option<&mut dyn Deliveries>;

@@ -37,6 +37,11 @@ impl Json {
     }
 }
 
+/// Whether a payload is the JSON text itself.
+pub(crate) fn is_text(serializer: &dyn Serializer) -> bool {
+    *serializer.spec() == SerializerSpec::of_class(CLASS)
+}
+
 impl Default for Json {
     fn default() -> Self {
         Self::new()

@@ -19,6 +19,7 @@ use std::fmt::Debug;
 use crate::error::Result;
 
 pub use json::Json;
+pub(crate) use json::is_text;
 #[cfg(feature = "zstd")]
 pub use json_zstd::JsonZstd;
 pub use registry::Serializers;

@@ -4,8 +4,9 @@
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use ipc_manager::{PeerState, Result, Spawn, Suspend};
+use ipc_manager::{ErrorKind, PeerState, Result, Spawn, Suspend};
 use ipc_manager_testkit::{PATIENCE, Sandbox, Suite, Test};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -17,6 +18,7 @@ pub fn tests() -> Vec<Test> {
         a_connect_that_fails_does_not_take_the_name,
         a_reconnect_that_fails_takes_nothing_from_the_name,
         a_receive_that_fails_takes_nothing,
+        a_connection_that_cannot_be_accepted_waits,
     ]
 }
 
@@ -25,6 +27,7 @@ pub fn add_to(suite: Suite) -> Suite {
         .act("connects without descriptors", connects)
         .act("reconnects without descriptors", reconnects)
         .act("receives without descriptors", receives)
+        .act("accepts without descriptors", accepts)
 }
 
 /// Does something while only so many descriptors are free.
@@ -122,5 +125,28 @@ fn receives() -> ExitCode {
     assert!(failures > 0);
     assert_eq!(contents(&got), [1, 2, 3, 4]);
     assert!(a.take_damaged().is_empty(), "a lack of descriptors is no damage");
+    ExitCode::SUCCESS
+}
+
+fn a_connection_that_cannot_be_accepted_waits(sandbox: &Sandbox) {
+    play("accepts without descriptors", sandbox);
+}
+
+fn accepts() -> ExitCode {
+    // What the bus opens has higher numbers, so that not even the descriptor that a reader keeps in reserve serves.
+    let low: Vec<fs::File> = (0..32).map(|_| fs::File::open("/dev/null").unwrap()).collect();
+    let bus = bus("ConnectionUnix");
+    let (mut a, mut b) = (bus.connect("a").unwrap(), bus.connect("b").unwrap());
+    assert!(a.try_recv().unwrap().is_none(), "whether something was put back is known from here on");
+    b.send("a", &1).unwrap();
+    let before = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(24), ..before }).unwrap();
+    let (got, waited) = (a.get_messages(), a.recv_timeout(Duration::from_millis(1)));
+    setrlimit(Resource::Nofile, before).unwrap();
+    assert!(got.unwrap().is_empty());
+    assert_eq!(waited.unwrap_err().kind(), ErrorKind::Timeout);
+    assert!(a.take_damaged().is_empty(), "a lack of descriptors is no damage");
+    assert_eq!(a.recv_timeout(PATIENCE).unwrap().content(), &1);
+    drop(low);
     ExitCode::SUCCESS
 }

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use super::outgoing::Outgoing;
 use super::stream::Stream;
 use crate::error::{Error, ErrorKind, Result};
-use crate::message::Message;
+use crate::message::{Message, MessageId};
 use crate::name::PeerName;
 use crate::protocol::directory_store::{Seat, Seated, Store};
 use crate::protocol::{
-    Connection, Connections, Damaged, Deliveries, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, Receipt,
-    Wake, Wanted,
+    Connection, Connections, Damaged, Deliveries, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, Payloads,
+    Receipt, Wake, Wanted,
 };
 use crate::stats::Stats;
 use crate::system::pipe;
@@ -95,6 +95,12 @@ impl AtomicPipeConnection {
     }
 }
 
+impl Payloads for AtomicPipeConnection {
+    fn deliver(&mut self, to: &PeerName, _: &MessageId, payload: &[u8]) -> Option<Receipt> {
+        self.outgoing.write_payload(to, payload)
+    }
+}
+
 impl Connection for AtomicPipeConnection {
     fn deliver(&mut self, envelopes: &[Envelope<'_>], receipts: &mut Vec<Receipt>) -> Result<()> {
         self.outgoing.store_all(envelopes, receipts)
@@ -159,6 +165,10 @@ impl Connection for AtomicPipeConnection {
 
     fn connections(&mut self) -> Option<&mut dyn Connections> {
         None
+    }
+
+    fn payloads(&mut self) -> Option<&mut dyn Payloads> {
+        Some(self)
     }
 
     fn deliveries(&mut self) -> Option<&mut dyn Deliveries> {

@@ -8,12 +8,12 @@ use super::incoming::Taken;
 use super::links::{Links, NAMELESS_DEADLINE};
 use super::{layout, standing};
 use crate::error::Result;
-use crate::message::Message;
+use crate::message::{Message, MessageId};
 use crate::name::PeerName;
 use crate::protocol::directory_store::{Seat, Seated, Store};
 use crate::protocol::{
     Connection, ConnectionRecord, Connections, Damaged, Deliveries, Directory, Envelope, Inbox, Leave, OpenOptions,
-    Opened, Receipt, Wake, Wanted,
+    Opened, Payloads, Receipt, Wake, Wanted,
 };
 use crate::stats::Stats;
 
@@ -93,6 +93,12 @@ impl ConnectionUnixConnection {
     }
 }
 
+impl Payloads for ConnectionUnixConnection {
+    fn deliver(&mut self, to: &PeerName, id: &MessageId, payload: &[u8]) -> Option<Receipt> {
+        self.links.send_payload(to, id, payload)
+    }
+}
+
 impl Connection for ConnectionUnixConnection {
     fn deliver(&mut self, envelopes: &[Envelope<'_>], receipts: &mut Vec<Receipt>) -> Result<()> {
         self.links.deliver(&self.seat, envelopes, receipts)
@@ -144,6 +150,9 @@ impl Connection for ConnectionUnixConnection {
         if wanted.messages && !self.links.nameless.is_empty() {
             wake.look_every = wake.look_every.min(NAMELESS_DEADLINE);
         }
+        if wanted.messages && self.links.is_short {
+            wake.look_every = wake.look_every.min(TRY_AGAIN);
+        }
         wake
     }
 
@@ -152,6 +161,10 @@ impl Connection for ConnectionUnixConnection {
     }
 
     fn connections(&mut self) -> Option<&mut dyn Connections> {
+        Some(self)
+    }
+
+    fn payloads(&mut self) -> Option<&mut dyn Payloads> {
         Some(self)
     }
 

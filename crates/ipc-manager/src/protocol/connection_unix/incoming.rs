@@ -79,17 +79,22 @@ impl Links {
             let Some(listener) = &self.listener else { return Ok(()) };
             match stream::accept(listener.as_fd()) {
                 Ok(accepted) => {
+                    self.is_short = false;
                     let is_one_too_many = self.nameless.len() >= MOST_NAMELESS;
                     self.admit(seat, accepted, is_one_too_many);
                 }
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::InvalidInput) => break,
                 Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => {
                 }
+                Err(error)
+                    if stream::is_out_of_descriptors(&error)
+                        && (self.retire_idlest(seat, None, true) || self.accept_with_reserve(seat)) => {}
                 Err(error) if stream::is_out_of_descriptors(&error) => {
-                    if !self.retire_idlest(seat, None, true) && !self.accept_with_reserve(seat) {
-                        self.report(seat, Error::system(error, "no connection can be accepted"));
-                        break;
+                    // Who waits to be let in keeps waiting, and what they said is not lost.
+                    if !std::mem::replace(&mut self.is_short, true) {
+                        log::warn!("{}", seat.failed("no connection can be accepted for now", error));
                     }
+                    break;
                 }
                 Err(error) => return Err(seat.failed("no connection can be accepted", error)),
             }

@@ -33,7 +33,7 @@ pub(super) struct Links {
     pub(super) next: u64,
     /// The connection that carries what is sent to a name. It is kept to until it breaks: the other side reads each
     /// connection in order, but two of them in none.
-    pub(super) carrying: HashMap<PeerName, u64>,
+    pub(super) carrying: BTreeMap<PeerName, u64>,
     pub(super) nameless: BTreeSet<u64>,
     /// Connections with a whole frame in their buffer, in the order in which they are handed out.
     pub(super) ready: VecDeque<u64>,
@@ -45,6 +45,8 @@ pub(super) struct Links {
     pub(super) has_first_answer: bool,
     /// Whether the end of the store may have been told.
     pub(super) has_news_of_store: bool,
+    /// Whether there was no descriptor for a connection that waits to be accepted.
+    pub(super) is_short: bool,
     /// How many looks may go to the connection over which something came last, before all are looked at again.
     pub(super) quick_looks: u8,
     /// The connection over which something came last.
@@ -62,13 +64,14 @@ impl Links {
         Self {
             all: BTreeMap::new(),
             next: 0,
-            carrying: HashMap::new(),
+            carrying: BTreeMap::new(),
             nameless: BTreeSet::new(),
             ready: VecDeque::new(),
             merged: VecDeque::new(),
             reports: Vec::new(),
             has_first_answer: false,
             has_news_of_store: true,
+            is_short: false,
             quick_looks: 0,
             busiest: None,
             listener,
@@ -100,7 +103,9 @@ impl Links {
 
     /// What tells of more: the listening socket and all connections.
     pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.listener.iter().map(AsFd::as_fd).chain(self.all.values().filter_map(Link::descriptor))
+        // Where it cannot accept, being told of it again and again is of no use.
+        let listener = self.listener.iter().filter(|_| !self.is_short);
+        listener.map(AsFd::as_fd).chain(self.all.values().filter_map(Link::descriptor))
     }
 
     pub(super) fn report(&mut self, seat: &Seat, error: Error) {

@@ -98,6 +98,23 @@ impl Links {
         Ok(())
     }
 
+    /// Sends one message over an open connection that was looked at just now, as far as there is room.
+    pub(super) fn send_payload(&mut self, to: &PeerName, id: &MessageId, payload: &[u8]) -> Option<Receipt> {
+        let now = Instant::now();
+        let link = self.all.get_mut(self.carrying.get(to)?)?;
+        let is_fresh = now.saturating_duration_since(link.checked) < LOOK_AGAIN;
+        if !is_fresh || !link.can_send || link.is_half_out() {
+            return None;
+        }
+        let sent = link.send(&[(id, codec::header(payload).ok()?, payload)]);
+        if sent.whole == 0 {
+            // What is wrong shows again on the long way, which goes on where this stopped.
+            return None;
+        }
+        link.used = now;
+        Some(Receipt::Delivered)
+    }
+
     /// The connection that carries what is sent to a name; opened if there is none.
     fn carrying_to(&mut self, seat: &Seat, to: &PeerName, first: &MessageId, now: Instant) -> Result<u64> {
         while let Some(id) = self.carrying.get(to).copied() {

@@ -17,8 +17,8 @@ use crate::name::PeerName;
 use crate::protocol::beside::{Beside, Holder};
 use crate::protocol::room::Room;
 use crate::protocol::{
-    Connection, Connections, Damaged, Deliveries, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, PeerState,
-    Receipt, Wake, Wanted,
+    Connection, Connections, Damaged, Deliveries, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, Payloads,
+    PeerState, Receipt, Wake, Wanted,
 };
 use crate::stats::Stats;
 use crate::system::bell::Bell;
@@ -326,6 +326,10 @@ impl Connection for JsonFileConnection {
 
     fn directory(&mut self) -> &mut dyn Directory {
         &mut self.listing
+    }
+
+    fn payloads(&mut self) -> Option<&mut dyn Payloads> {
+        None
     }
 
     fn deliveries(&mut self) -> Option<&mut dyn Deliveries> {

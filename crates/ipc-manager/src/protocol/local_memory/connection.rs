@@ -16,7 +16,7 @@ use crate::message::Message;
 use crate::name::PeerName;
 use crate::protocol::{
     Connection, Connections, Damaged, Deliveries, Directory, Envelope, Inbox, Leave, Mode, OpenOptions, Opened,
-    Receipt, Wake, Wanted,
+    Payloads, Receipt, Wake, Wanted,
 };
 use crate::serializer::Serializer;
 use crate::stats::Stats;
@@ -249,6 +249,10 @@ impl Connection for LocalMemoryConnection {
     }
 
     fn connections(&mut self) -> Option<&mut dyn Connections> {
+        None
+    }
+
+    fn payloads(&mut self) -> Option<&mut dyn Payloads> {
         None
     }
 

@@ -15,7 +15,7 @@ use crate::name::PeerName;
 use crate::protocol::directory_store::{self, Listing, Sidecar, Store, leaving_name};
 use crate::protocol::{
     Connection, Connections, Damaged, Deliveries, Directory, Envelope, Inbox, Leave, Mode, OpenOptions, Opened,
-    Receipt, Wake, Wanted,
+    Payloads, Receipt, Wake, Wanted,
 };
 use crate::serializer::Serializer;
 use crate::stats::Stats;
@@ -321,6 +321,10 @@ impl Connection for MessageFilesConnection {
     }
 
     fn connections(&mut self) -> Option<&mut dyn Connections> {
+        None
+    }
+
+    fn payloads(&mut self) -> Option<&mut dyn Payloads> {
         None
     }
 

@@ -15,7 +15,8 @@ use crate::message::Message;
 use crate::name::PeerName;
 use crate::protocol::beside::{Holder, seconds};
 use crate::protocol::{
-    Connection, Connections, Deliveries, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, Receipt, Wake, Wanted,
+    Connection, Connections, Deliveries, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, Payloads, Receipt,
+    Wake, Wanted,
 };
 use crate::stats::Stats;
 use crate::system::bell::Bell;
@@ -234,6 +235,10 @@ impl Connection for SqlConnection {
 
     fn directory(&mut self) -> &mut dyn Directory {
         &mut self.listing
+    }
+
+    fn payloads(&mut self) -> Option<&mut dyn Payloads> {
+        None
     }
 
     fn deliveries(&mut self) -> Option<&mut dyn Deliveries> {

@@ -7,12 +7,12 @@ use std::time::Duration;
 use super::layout;
 use super::outgoing::Outgoing;
 use crate::error::{Error, ErrorKind, Result};
-use crate::message::Message;
+use crate::message::{Message, MessageId};
 use crate::name::PeerName;
 use crate::protocol::directory_store::{Origins, Seat, Seated, Store};
 use crate::protocol::{
-    Connection, Connections, Damaged, Deliveries, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, Receipt,
-    Wake, Wanted,
+    Connection, Connections, Damaged, Deliveries, Directory, Envelope, Inbox, Leave, OpenOptions, Opened, Payloads,
+    Receipt, Wake, Wanted,
 };
 use crate::stats::Stats;
 use crate::system::arrivals::{Arrival, Arrivals};
@@ -132,6 +132,12 @@ fn read(seat: &Seat, origins: &mut Origins, user: u32, arrival: &Arrival<'_>) ->
     Ok(message.with_origin(origin))
 }
 
+impl Payloads for UnixSocketConnection {
+    fn deliver(&mut self, to: &PeerName, _: &MessageId, payload: &[u8]) -> Option<Receipt> {
+        self.outgoing.send_payload(to, payload)
+    }
+}
+
 impl Connection for UnixSocketConnection {
     fn deliver(&mut self, envelopes: &[Envelope<'_>], receipts: &mut Vec<Receipt>) -> Result<()> {
         self.outgoing.store_all(envelopes, receipts)
@@ -187,6 +193,10 @@ impl Connection for UnixSocketConnection {
 
     fn directory(&mut self) -> &mut dyn Directory {
         self.seat.directory()
+    }
+
+    fn payloads(&mut self) -> Option<&mut dyn Payloads> {
+        Some(self)
     }
 
     fn deliveries(&mut self) -> Option<&mut dyn Deliveries> {

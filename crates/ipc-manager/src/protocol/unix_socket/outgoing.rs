@@ -98,6 +98,16 @@ impl Outgoing {
         Ok(())
     }
 
+    /// Sends one message through an open socket that was looked at just now, if there is room.
+    pub(super) fn send_payload(&mut self, to: &PeerName, payload: &[u8]) -> Option<Receipt> {
+        let line = self.open.used(to).filter(|line| line.looked.elapsed() < LOOK_AT_NAME)?;
+        if payload.len() > line.largest {
+            return None;
+        }
+        datagram::send(line.socket.as_fd(), payload).ok()?;
+        Some(Receipt::Delivered)
+    }
+
     /// What a refusal means. Returns where the same message is to be tried again.
     fn refused(&mut self, to: &PeerName, size: usize, error: io::Error, is_reopened: &mut bool) -> Result<()> {
         match error.raw_os_error() {

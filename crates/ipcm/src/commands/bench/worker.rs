@@ -15,7 +15,7 @@
 
 use std::io::{BufRead, Write};
 
-use ipc_manager::{Client, Error, ErrorKind, Message, Registry};
+use ipc_manager::{Client, Error, ErrorKind, Registry};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -88,8 +88,10 @@ fn send(client: &mut Client, to: &str, count: usize, content: &str, batch: usize
     } else {
         let mut left = count;
         while left > 0 {
-            let messages: Vec<Message> =
-                (0..left.min(batch)).map(|_| client.message(to, content)).collect::<Result<_, _>>()?;
+            let mut messages = Vec::with_capacity(left.min(batch));
+            while messages.len() < left.min(batch) {
+                messages.push(client.message(to, content)?);
+            }
             left -= messages.len();
             client.send_all(messages)?;
         }
