@@ -53,6 +53,8 @@ pub enum Need {
     NotObservable,
     /// An acknowledged message outlives every process on the bus.
     OutlivesProcesses,
+    /// An acknowledged message can be made to outlive a power cut.
+    OutlivesPower,
     /// Acknowledged messages go with the process that is to read them.
     GoesWithProcess,
     /// A mailbox has a limit of the protocol's own, in messages, and what is past it is refused.
@@ -94,6 +96,9 @@ impl Need {
             Self::NotObservable => (!capabilities.observable, "does not apply: it can be observed"),
             Self::OutlivesProcesses => {
                 (capabilities.durability >= Durability::Kernel, "not promised: messages go with a process")
+            }
+            Self::OutlivesPower => {
+                (capabilities.durability >= Durability::Power, "not promised: messages go with a power cut")
             }
             Self::GoesWithProcess => {
                 (capabilities.durability < Durability::Kernel, "does not apply: messages outlive processes")

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use ipc_manager::{Client, ConnectionString, Message, Registry, Result, Spawn, Stored, Suspend};
+use ipc_manager::{Client, ConnectionString, Delivery, Durability, Message, Registry, Result, Spawn, Stored, Suspend};
 use serde_json::{Value, json};
 
 use crate::trace::{self, Call, Step, Traced};
@@ -97,6 +97,18 @@ impl Stepper {
         traced.fail(errno).expect("a call can be made to fail");
         let said = self.released(traced);
         End::Failed(call, errno, said)
+    }
+
+    /// Lets it do its operation, and looks at it as it is about to make each call, and at the end.
+    pub(crate) fn watch(mut self, mut look: impl FnMut(Call, &Traced)) -> Value {
+        drop(self.input.take().map(|mut input| input.write_all(b"go\n")));
+        let mut traced = self.traced.take().expect("it is traced until here");
+        traced.has_begun().expect("it begins");
+        while let Step::Call(call) = traced.step() {
+            look(call, &traced);
+        }
+        look(Call::OTHER, &traced);
+        self.released(traced)
     }
 
     /// Lets it go on by itself; returns what it says in the end.
@@ -238,7 +250,10 @@ impl Act {
     }
 
     fn client(&self, mode: &str) -> Result<Client> {
-        let builder = Client::builder(self.text("name"), &self.info()).registry(self.registry.clone());
+        let mut builder = Client::builder(self.text("name"), &self.info()).registry(self.registry.clone());
+        if self.orders["lasting"] == true {
+            builder = builder.durability(Durability::Power);
+        }
         if mode == "reconnect" { builder.reconnect() } else { builder.connect() }
     }
 
@@ -303,6 +318,25 @@ impl Act {
                 }
                 said
             }
+            "hold" => {
+                let (held, said) = tried(&mut || client.try_receive());
+                drop(held);
+                said
+            }
+            "acknowledge" => {
+                let mut held = Some(first_of(&mut client));
+                got.push(held.as_ref().map_or(Value::Null, |held| held.message().content().clone()));
+                injured(&mut || acknowledged(&mut client, &mut held)).1
+            }
+            "put_back" => {
+                let mut held = Some(first_of(&mut client));
+                let (again, said) = injured(&mut || {
+                    drop(held.take());
+                    client.try_receive()
+                });
+                drop(again);
+                said
+            }
             unknown => panic!("{unknown}"),
         };
         // What could not be read is reported, is there, and comes later: at the latest when it leaves.
@@ -315,6 +349,24 @@ impl Act {
         }
         said["got"] = got.into();
         said
+    }
+}
+
+/// Has the first message in hand. The word to begin comes when there is one.
+fn first_of(client: &mut Client) -> Delivery {
+    wait_for_word();
+    client.receive_timeout(PATIENCE).expect("there is a message")
+}
+
+/// Acknowledges what is in hand; where that failed before, what is there of it still.
+fn acknowledged(client: &mut Client, held: &mut Option<Delivery>) -> Result<()> {
+    if let Some(first) = held.take() {
+        return first.acknowledge(client);
+    }
+    match client.try_receive()? {
+        Some(again) if again.message().content() == 1 => again.acknowledge(client),
+        // It was removed all the same, and this is the next.
+        _ => Ok(()),
     }
 }
 

@@ -20,7 +20,24 @@ pub fn tests() -> Vec<Test> {
         a_state_tells_of_deliveries_in_keys_of_ours,
         two_messages_of_one_id_in_a_state_are_two,
         a_row_in_hand_is_a_message_to_others,
+        a_content_of_another_type_stays_and_dies,
     ]
+}
+
+fn a_content_of_another_type_stays_and_dies(_: &Sandbox) {
+    let bus = Spawn::builder().protocol("MessageFiles").spawn().unwrap();
+    let (mut boss, mut worker) = (bus.connect("boss").unwrap(), gives_up_after(2, "worker", bus.info()));
+    boss.send("worker", "not a number").unwrap();
+    boss.typed::<u32>().send("worker", &7).unwrap();
+    for _ in 0..2 {
+        let error = worker.typed::<u32>().receive_timeout(PATIENCE).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Deserialize);
+    }
+    let (delivery, number) = worker.typed::<u32>().receive().unwrap();
+    assert_eq!((number, delivery.attempts()), (7, 1));
+    delivery.acknowledge(&mut worker).unwrap();
+    assert!(worker.typed::<u32>().try_receive().unwrap().is_none());
+    assert_eq!(boss.dead("worker").unwrap()[0].message.content(), "not a number");
 }
 
 /// Joins with other limits on how often a message is received.

@@ -227,10 +227,13 @@ fn orderly_leave(context: &Context<'_>) {
     let mut senders = [bus.puppet("a"), bus.puppet("b")];
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        // A child has copies of all descriptors until it becomes another program.
+        // A child has copies of all descriptors until it becomes another program: nearly always there is one.
         let starting = scope.spawn(|| {
+            let mut program = std::process::Command::new("true");
+            // SAFETY: sleeping is safe between fork and exec.
+            unsafe { std::os::unix::process::CommandExt::pre_exec(&mut program, linger) };
             while !is_over.load(Ordering::Relaxed) {
-                std::process::Command::new("true").status().unwrap();
+                program.status().unwrap();
             }
         });
         let left = std::panic::catch_unwind(AssertUnwindSafe(|| leave_while_others_send(&bus, &mut senders)));
@@ -238,6 +241,14 @@ fn orderly_leave(context: &Context<'_>) {
         starting.join().unwrap();
         left.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });
+}
+
+/// Keeps a child what it was forked as for so long that those who send find its copies.
+fn linger() -> std::io::Result<()> {
+    let most = libc::timespec { tv_sec: 0, tv_nsec: 15_000_000 };
+    // SAFETY: a valid time, and nowhere for what is left of it.
+    unsafe { libc::nanosleep(&raw const most, std::ptr::null_mut()) };
+    Ok(())
 }
 
 fn leave_while_others_send(bus: &Bus<'_>, senders: &mut [Puppet; 2]) {

@@ -17,6 +17,7 @@ mod order;
 mod outbox;
 mod owner;
 mod peers;
+mod power;
 mod race;
 mod requeue;
 mod service_asked;
@@ -44,6 +45,7 @@ pub fn all() -> Vec<&'static Clause> {
         names::CLAUSES,
         race::CLAUSES,
         peers::CLAUSES,
+        power::CLAUSES,
         wait::CLAUSES,
         size::CLAUSES,
         full::CLAUSES,

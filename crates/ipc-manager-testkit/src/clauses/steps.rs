@@ -15,6 +15,8 @@ const SUSPEND: &[Need] = &[Need::Processes, Need::Suspend];
 /// and the torture suite see to. A killed owner's session goes on at a server for a moment, so what a half-made bus leaves
 /// there is not settled at once.
 const ANY_HERE: &[Need] = &[Need::Processes, Need::NoCredentials];
+const ACKNOWLEDGES: &[Need] = &[Need::Processes, Need::Acknowledges, Need::OutlivesProcesses];
+const ACKNOWLEDGES_HERE: &[Need] = &[Need::Processes, Need::Acknowledges, Need::OutlivesProcesses, Need::NoCredentials];
 const SUSPEND_HERE: &[Need] = &[Need::Processes, Need::Suspend, Need::NoCredentials];
 
 macro_rules! clauses {
@@ -48,6 +50,9 @@ clauses! {
     "send", ANY, ANY_HERE;
     "receive", ANY, ANY_HERE;
     "requeue", ANY, ANY_HERE;
+    "hold", ACKNOWLEDGES, ACKNOWLEDGES_HERE;
+    "acknowledge", ACKNOWLEDGES, ACKNOWLEDGES_HERE;
+    "put_back", ACKNOWLEDGES, ACKNOWLEDGES_HERE;
     "suspend", SUSPEND, SUSPEND_HERE;
     "disconnect", ANY, ANY_HERE;
     "reap", ANY, ANY_HERE;
@@ -176,7 +181,9 @@ impl<'a> Scene<'a> {
             let got = self.received();
             let is_right = match self.operation {
                 // Killed with the first in hand, or before, or behind it.
-                "receive" | "requeue" => got.as_ref().is_some_and(|got| *got == unread || *got == unread[1..]),
+                "receive" | "requeue" | "acknowledge" => {
+                    got.as_ref().is_some_and(|got| *got == unread || *got == unread[1..])
+                }
                 // All of them were in hand, or some.
                 "disconnect" => got.as_ref().is_none_or(|got| unread.ends_with(got)),
                 _ => got.as_ref() == Some(&unread),

@@ -170,6 +170,13 @@ impl Actor {
         }
     }
 
+    /// Continues one that nobody wants stopped: who is let go by a tracer can stay stopped.
+    pub(super) fn runs_on(&self) {
+        if matches!(self.state, State::Runs | State::Leaves) {
+            self.signal(Signal::CONT);
+        }
+    }
+
     fn cont_noted(&mut self) {
         if let Some(stop) = self.life().stops.last_mut().filter(|stop| stop.1 == u64::MAX) {
             stop.1 = now();

@@ -48,6 +48,7 @@ impl Supervisor<'_> {
         let remains = |actor: &Actor| parts.contains(&actor.part) && actor.state != State::Gone;
         while self.actors.iter().any(remains) {
             self.look();
+            self.actors.iter().for_each(Actor::runs_on);
             std::thread::sleep(Duration::from_millis(5)); // between two looks
         }
     }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::Value;
 
 use super::actor::Actor;
+use super::handed::{Hands, Turn, Turns};
 use super::journal;
 use super::parts::A_LIFE;
 use super::plan::{Back, Part};
@@ -38,6 +39,7 @@ type Got = HashMap<String, Vec<u64>>;
 #[derive(Debug)]
 struct Reading {
     got: Got,
+    turns: Turns,
     back: Back,
     /// How many messages it may have had in hand when it ended.
     in_hand: u64,
@@ -54,6 +56,8 @@ struct Reading {
 pub(super) struct Sums {
     pub(super) acked: usize,
     pub(super) once: usize,
+    /// Handed out again to be acknowledged.
+    pub(super) again: usize,
     pub(super) refused: usize,
     pub(super) in_doubt: usize,
     /// Lost, by cause.
@@ -80,14 +84,17 @@ pub(super) struct Weather {
 /// When each process of each sender began and ended.
 type Spans = HashMap<&'static str, Vec<(u64, u64)>>;
 
-/// Adds up what all processes wrote down.
-pub(super) fn add_up(actors: &[Actor], weather: &Weather, is_durable: bool) -> Sums {
+/// Adds up what all processes wrote down. With a server calls are repeated by themselves, so that what was handed out
+/// may be counted more often.
+pub(super) fn add_up(actors: &[Actor], weather: &Weather, is_durable: bool, counts_exactly: bool) -> Sums {
     let (mut sums, mut spans) = (Sums::default(), Spans::new());
     let mut sent = HashMap::new();
     let mut arrivals: HashMap<String, usize> = HashMap::new();
     let mut readings: BTreeMap<&str, Vec<Reading>> = BTreeMap::new();
+    let mut all_hands: HashMap<&str, Hands> = HashMap::new();
     for actor in actors {
-        for life in &actor.lives {
+        let hands = all_hands.entry(actor.name).or_default();
+        for (number, life) in actor.lives.iter().enumerate() {
             let records = journal::read(&life.journal);
             let stops: Vec<(u64, u64)> = life.stops.iter().chain(&weather.stalls).copied().collect();
             sums.note_late(actor.name, &records, &stops);
@@ -101,6 +108,7 @@ pub(super) fn add_up(actors: &[Actor], weather: &Weather, is_durable: bool) -> S
                 Part::Reader => {
                     let reading = Reading {
                         got: Got::new(),
+                        turns: Turns::new(),
                         back: life.back,
                         in_hand: 0,
                         in_doubt: 0,
@@ -108,18 +116,23 @@ pub(super) fn add_up(actors: &[Actor], weather: &Weather, is_durable: bool) -> S
                         ended: life.ended,
                         was_killed: life.was_killed,
                     };
-                    let reading = sums.note_read(reading, &records, &mut arrivals);
+                    let reading = sums.note_read(reading, &records, &mut arrivals, hands, number);
                     readings.entry(actor.name).or_default().push(reading);
                 }
                 Part::Asker => sums.note_asked(&records),
                 Part::Owner | Part::Service => {}
             }
         }
+        if counts_exactly {
+            hands.check_counts();
+        }
+        sums.again += hands.again;
+        sums.violations.append(&mut hands.violations);
     }
     for (name, lives) in &readings {
         sums.note_order(name, lives, &spans, &weather.clock);
     }
-    sums.judge(&sent, &arrivals, &mut readings, is_durable);
+    sums.judge(&sent, &arrivals, &mut readings, &all_hands, is_durable);
     sums
 }
 
@@ -178,20 +191,30 @@ impl Sums {
         mut reading: Reading,
         records: &[Vec<Value>],
         arrivals: &mut HashMap<String, usize>,
+        hands: &mut Hands,
+        life: usize,
     ) -> Reading {
         for record in records {
             let text = |at: usize| record.get(at).and_then(Value::as_str).unwrap_or_default();
+            let number = record.get(3).and_then(Value::as_u64).unwrap_or(0);
+            // Where it came to first says whom it can have come to at all.
+            let is_new = matches!(text(0), "got" | "held") && !hands.knows(text(1));
+            hands.note(life, record, &mut reading.turns);
+            if is_new {
+                reading.got.entry(text(2).to_owned()).or_default().push(number);
+            }
+            if matches!(text(0), "got" | "done") {
+                *arrivals.entry(text(1).to_owned()).or_default() += 1;
+            }
+            if text(0) == "got" && record[4] != true || text(0) == "held" && record[5] != true {
+                self.corrupt += 1;
+                self.violated(format!("{} of {} was damaged", text(1), text(2)));
+            }
             match text(0) {
                 "joined" => reading.discarded = record[1].as_u64(),
                 "batch" => reading.in_hand = record[1].as_u64().unwrap_or(0) + reading.in_doubt,
                 "failed" if text(1) == "receive" => reading.in_doubt = reading.in_hand,
                 "got" => {
-                    *arrivals.entry(text(1).to_owned()).or_default() += 1;
-                    if record[4] != true {
-                        self.corrupt += 1;
-                        self.violated(format!("{} of {} was damaged", text(1), text(2)));
-                    }
-                    reading.got.entry(text(2).to_owned()).or_default().push(record[3].as_u64().unwrap_or(0));
                     reading.in_doubt = 0;
                     // What is noted is not in hand any more.
                     reading.in_hand = reading.in_hand.saturating_sub(1);
@@ -203,6 +226,7 @@ impl Sums {
                 _ => {}
             }
         }
+        hands.ended(reading.was_killed, &mut reading.turns);
         reading
     }
 
@@ -230,9 +254,16 @@ impl Sums {
         };
         let mut last: HashMap<&str, u64> = HashMap::new();
         for (number, life) in lives.iter().enumerate() {
-            for (from, got) in &life.got {
+            for (from, turns) in &life.turns {
                 let last = last.entry(from).or_insert(0);
-                for came in got.iter().copied() {
+                for turn in turns {
+                    let came = match turn {
+                        Turn::Came(came) => *came,
+                        Turn::Back(again) => {
+                            *last = again.saturating_sub(1).min(*last);
+                            continue;
+                        }
+                    };
                     let was_set = came / A_LIFE != *last / A_LIFE
                         && span(from, came)
                             .zip(span(from, *last))
@@ -252,6 +283,7 @@ impl Sums {
         sent: &HashMap<String, Sent>,
         arrivals: &HashMap<String, usize>,
         readings: &mut BTreeMap<&str, Vec<Reading>>,
+        hands: &HashMap<&str, Hands>,
         is_durable: bool,
     ) {
         let mut missing = Vec::new();
@@ -281,10 +313,15 @@ impl Sums {
         if let Some(id) = arrivals.keys().find(|id| !sent.contains_key(*id)) {
             self.violated(format!("{id} came, and nobody sent it"));
         }
-        missing.sort_by_key(|(_, message)| message.tried);
+        // Those last that may have been with more processes, since any excuse serves them.
+        let last_life = |id: &str, to: &str| hands.get(to).and_then(|hands| hands.last_life(id));
+        missing.sort_by_key(|(id, message)| (last_life(id, &message.to).is_some(), message.tried));
         for (id, message) in missing {
             let lives = readings.get_mut(message.to.as_str()).map(Vec::as_mut_slice).unwrap_or_default();
-            if let Some(cause) = excuse(message, lives, is_durable) {
+            let held = last_life(id, &message.to);
+            let is_in_doubt = hands.get(message.to.as_str()).is_some_and(|hands| hands.is_in_doubt(id));
+            let cause = is_in_doubt.then_some("acknowledged, and its reader did not come to know");
+            if let Some(cause) = cause.or_else(|| excuse(message, lives, held, is_durable)) {
                 *self.excused.entry(cause).or_default() += 1;
             } else {
                 self.lost += 1;
@@ -296,7 +333,7 @@ impl Sums {
 }
 
 /// Why a message may be lost: it must have been in the mailbox or hand of a process that was killed.
-fn excuse(message: &Sent, lives: &mut [Reading], is_durable: bool) -> Option<&'static str> {
+fn excuse(message: &Sent, lives: &mut [Reading], held: Option<usize>, is_durable: bool) -> Option<&'static str> {
     let numbers = |life: &Reading| life.got.get(message.from).cloned().unwrap_or_default();
     // The processes that it can have come to: those between the ones that got what is older and what is newer.
     let is_after = |life: &Reading| numbers(life).iter().any(|number| *number > message.number);
@@ -308,6 +345,8 @@ fn excuse(message: &Sent, lives: &mut [Reading], is_durable: bool) -> Option<&'s
         // What was put back lies in a file, so who comes next may get what is older than what was lost.
         lives.iter().position(|life| message.tried <= life.ended).unwrap_or(lives.len())
     };
+    // What was handed out and not acknowledged was in the store when others got what is newer.
+    let (first, last) = held.map_or((first, last), |held| (held, lives.len()));
     for at in first..=last.min(lives.len().saturating_sub(1)) {
         let overtakes = is_after(&lives[at]);
         // Who got something newer had read this one before, or it was not in its mailbox.
@@ -367,7 +406,7 @@ mod tests {
         for (number, (records, was_killed, back)) in read.iter().enumerate() {
             r0.lives.push(life(write(&format!("r0-{number}"), records), *was_killed, *back));
         }
-        add_up(&[s0, r0], &Weather::default(), is_durable)
+        add_up(&[s0, r0], &Weather::default(), is_durable, true)
     }
 
     const NEXT: (&[Value], bool, Back) = (&[], false, Back::Continued);

@@ -9,6 +9,8 @@ mod actor;
 mod dice;
 mod ending;
 mod ground;
+mod hand;
+mod handed;
 mod heart;
 mod journal;
 mod ledger;
@@ -180,7 +182,7 @@ fn run(subject: &Subject) -> ExitCode {
     supervisor.run(&plan);
     let is_durable = subject.capabilities().durability >= Durability::Kernel;
     let weather = ledger::Weather { stalls: supervisor.heart.stalls(), clock: supervisor.clock_steps.clone() };
-    let sums = ledger::add_up(&supervisor.actors, &weather, is_durable);
+    let sums = ledger::add_up(&supervisor.actors, &weather, is_durable, subject.server().is_none());
     let mut violations = supervisor.violations.clone();
     violations.extend(sums.violations.iter().take(20).cloned());
     let count = |kinds: &[&str]| kinds.iter().filter_map(|kind| supervisor.injected.get(kind)).sum::<usize>();
@@ -189,7 +191,7 @@ fn run(subject: &Subject) -> ExitCode {
         "planned": plan.len(), "faults": supervisor.injected.values().sum::<usize>(), "injected": supervisor.injected,
         "kills": count(&["kill", "kill at a call"]), "stops": count(&["stop"]),
         "acked": sums.acked, "once": sums.once, "refused": sums.refused, "in_doubt": sums.in_doubt,
-        "excused": sums.excused, "lost": sums.lost, "doubled": sums.doubled, "corrupt": sums.corrupt,
+        "again": sums.again, "excused": sums.excused, "lost": sums.lost, "doubled": sums.doubled, "corrupt": sums.corrupt,
         "out_of_order": sums.out_of_order, "hung": sums.late + supervisor.hung,
         "asked": sums.asked, "answered": format!("{}/{}", sums.answered, sums.asked),
         "leftovers": supervisor.leftovers, "violations": violations, "missing": ground.missing,

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use ipc_manager::{Client, Handle, Message, Receipt, Reply, Service, Spawn, Stored, Suspend};
 use serde_json::{Value, json};
 
+use super::hand::Hand;
 use super::journal::{Journal, now};
 use super::worker::{CALL, DONE, LEAVING, NOT_JOINED, Order, Orders, UNUSABLE, Worker};
 
@@ -28,13 +29,18 @@ fn body(number: u64, size: u64) -> String {
     part.repeat(size / part.len() + 1)[..size].to_owned()
 }
 
+/// Whether a message carries what it was sent with.
+pub(super) fn is_sound(message: &Message) -> bool {
+    let (number, size) = (message.content()["n"].as_u64(), message.content()["size"].as_u64());
+    matches!((number, size), (Some(number), Some(size)) if *message.content() == content(number, size))
+}
+
 /// Writes an arrival down.
 fn note_arrival(journal: &Journal, message: &Message) {
-    let (number, size) = (message.content()["n"].as_u64(), message.content()["size"].as_u64());
-    let is_sound = matches!((number, size), (Some(number), Some(size)) if *message.content() == content(number, size));
     if message.is_terminate() {
         return;
     }
+    let (number, is_sound) = (&message.content()["n"], is_sound(message));
     journal.note(&json!(["got", message.id().as_str(), message.from().as_str(), number, is_sound]));
 }
 
@@ -119,6 +125,8 @@ fn account(worker: &mut Worker, client: &mut Client) {
 
 pub(super) fn read(mut worker: Worker) -> ExitCode {
     let Ok(mut client) = worker.join() else { return ExitCode::from(NOT_JOINED) };
+    let protocol = worker.registry.find(worker.info().protocol()).expect("a protocol that is known");
+    let mut hand = protocol.capabilities().acknowledges.then(Hand::default);
     loop {
         match worker.orders.next(Duration::ZERO) {
             None => {}
@@ -130,19 +138,34 @@ pub(super) fn read(mut worker: Worker) -> ExitCode {
                 }
                 Err(error) => {
                     worker.journal.failed("suspend", &error);
-                    return worker.leave(&mut client, note_arrival);
+                    return leave(&mut worker, &mut client, hand);
                 }
             },
-            Some(Order::Leave) => return worker.leave(&mut client, note_arrival),
+            Some(Order::Leave) => return leave(&mut worker, &mut client, hand),
             Some(Order::Finish) => {
                 while read_some(&mut worker, &mut client, Duration::from_millis(300)) == Some(true) {}
-                return worker.leave(&mut client, note_arrival);
+                if let Some(hand) = &mut hand {
+                    hand.finish(&mut worker, &mut client);
+                }
+                return leave(&mut worker, &mut client, hand);
             }
         }
-        if read_some(&mut worker, &mut client, Duration::from_millis(50)).is_none() {
+        let patience = Duration::from_millis(50);
+        let came = match &mut hand {
+            Some(hand) if worker.dice.chance(50) => hand.work(&mut worker, &mut client, patience),
+            _ => read_some(&mut worker, &mut client, patience),
+        };
+        if came.is_none() {
             return ExitCode::from(UNUSABLE);
         }
     }
+}
+
+fn leave(worker: &mut Worker, client: &mut Client, hand: Option<Hand>) -> ExitCode {
+    if let Some(mut hand) = hand {
+        hand.let_go(worker);
+    }
+    worker.leave(client, note_arrival)
 }
 
 /// Reads one message, or a batch. Returns whether something came, and nothing if the client is of no use any more.
@@ -164,6 +187,7 @@ fn read_some(worker: &mut Worker, client: &mut Client, patience: Duration) -> Op
     };
     worker.is_well();
     if dice >= 90 && !batch.is_empty() {
+        batch.iter().for_each(|message| worker.journal.note(&json!(["requeue", message.id().as_str()])));
         match worker.timed("requeue", CALL, || client.requeue(&batch)) {
             Ok(()) => return Some(true),
             Err(error) => worker.journal.failed("requeue", &error),

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 /// The columns of the table, and what each shows of a report.
-const COLUMNS: [(&str, &str); 16] = [
+const COLUMNS: [(&str, &str); 17] = [
     ("protocol", "protocol"),
     ("seed", "seed"),
     ("seconds", "seconds"),
@@ -13,6 +13,7 @@ const COLUMNS: [(&str, &str); 16] = [
     ("stops", "stops"),
     ("acked", "acked"),
     ("once", "once"),
+    ("handed out again", "again"),
     ("lost by cause", "excused"),
     ("lost", "lost"),
     ("doubled", "doubled"),

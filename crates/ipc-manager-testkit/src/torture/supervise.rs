@@ -269,6 +269,7 @@ impl<'a> Supervisor<'a> {
                 }
                 _ => {
                     traced.let_go();
+                    self.actors[whom].runs_on();
                     return None;
                 }
             }
@@ -289,12 +290,13 @@ impl<'a> Supervisor<'a> {
         let mut errors = traced.errors(call);
         if self.stage.subject.server().is_some() {
             // The driver of a database waits for edges: the kernel never says that a socket is not ready when it is, and
-            // whoever is told so waits for an edge that has been.
-            errors.retain(|errno| *errno != libc::EAGAIN);
+            // whoever is told so waits for an edge that has been. Nor is a call interrupted that never blocks.
+            errors.retain(|errno| ![libc::EAGAIN, libc::EINTR].contains(errno));
         }
         let which = usize::try_from(error % errors.len().max(1) as u64).unwrap_or(0);
         let failed = errors.get(which).is_some_and(|errno| traced.fail(*errno).is_ok());
         traced.let_go();
+        self.actors[whom].runs_on();
         failed
     }
 

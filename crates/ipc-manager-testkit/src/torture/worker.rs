@@ -6,11 +6,12 @@ use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use ipc_manager::{Client, ConnectionString, Error, ErrorKind, Registry, Result};
+use ipc_manager::{Client, ConnectionString, Error, ErrorKind, Limits, Registry, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
 
 use super::dice::Dice;
+use super::hand::ATTEMPTS;
 use super::journal::{Journal, now};
 
 /// Tells a process what it is to do, as JSON.
@@ -158,9 +159,11 @@ impl Worker {
     pub(super) fn join(&mut self) -> Result<Client> {
         let mut mode = self.told["back"].as_str().unwrap_or("connect").to_owned();
         let deadline = Instant::now() + JOINING;
+        let limits = Limits { delivery_attempts: ATTEMPTS, ..Limits::default() };
         loop {
             self.journal.note(&json!(["joining", mode, now()]));
-            let builder = Client::builder(&self.name, self.info()).registry(self.registry.clone());
+            let builder =
+                Client::builder(&self.name, self.info()).registry(self.registry.clone()).limits(limits.clone());
             let joined = self.timed("join", CALL, || match &*mode {
                 "reconnect" => builder.reconnect(),
                 _ => builder.connect(),

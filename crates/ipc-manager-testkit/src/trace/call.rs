@@ -38,6 +38,9 @@ impl Call {
     /// One that is left alone: memory, threads, time, the process itself.
     pub const OTHER: Self = Self(Kind::Other);
 
+    /// One that has the disk take what was written.
+    pub(crate) const SYNC: Self = Self(Kind::Sync);
+
     /// The kinds that can be made to fail.
     pub const NAMED: [Self; 16] = [
         Self(Kind::Open),

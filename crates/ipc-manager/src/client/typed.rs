@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Client;
+use super::{Client, Delivery};
 use crate::error::Result;
 use crate::message::Message;
 use crate::protocol::Receipt;
@@ -76,6 +76,49 @@ impl<T: DeserializeOwned> Typed<'_, T> {
     pub fn try_recv(&mut self) -> Result<Option<(Message, T)>> {
         self.client.try_recv()?.map(parsed).transpose()
     }
+
+    /// Receives as [`Client::receive`] does: the message stays in the store until the delivery is acknowledged.
+    ///
+    /// ```
+    /// let bus = ipc_manager::Spawn::builder().protocol("MessageFiles").spawn()?;
+    /// let (mut boss, mut worker) = (bus.connect("boss")?, bus.connect("worker")?);
+    /// boss.typed::<u32>().send("worker", &7)?;
+    /// let (delivery, number) = worker.typed::<u32>().receive()?;
+    /// assert_eq!((number, delivery.attempts()), (7, 1));
+    /// delivery.acknowledge(&mut worker)?;
+    /// # Ok::<(), ipc_manager::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Client::receive`], and [`Deserialize`](crate::ErrorKind::Deserialize) for a content of another shape. Such a
+    /// message is put back, and is [dead](Client::dead) once it was handed out as often as it may be.
+    pub fn receive(&mut self) -> Result<(Delivery, T)> {
+        let delivery = self.client.receive()?;
+        parsed_delivery(delivery)
+    }
+
+    /// Receives as [`Client::receive_timeout`] does.
+    ///
+    /// # Errors
+    /// As [`Client::receive_timeout`] and [`receive`](Typed::receive).
+    pub fn receive_timeout(&mut self, timeout: Duration) -> Result<(Delivery, T)> {
+        let delivery = self.client.receive_timeout(timeout)?;
+        parsed_delivery(delivery)
+    }
+
+    /// Receives as [`Client::try_receive`] does.
+    ///
+    /// # Errors
+    /// As [`Client::try_receive`] and [`receive`](Typed::receive).
+    pub fn try_receive(&mut self) -> Result<Option<(Delivery, T)>> {
+        self.client.try_receive()?.map(parsed_delivery).transpose()
+    }
+}
+
+/// The message is not handed back by an error: it is in the store.
+fn parsed_delivery<T: DeserializeOwned>(delivery: Delivery) -> Result<(Delivery, T)> {
+    let content = delivery.message().parse()?;
+    Ok((delivery, content))
 }
 
 fn parsed<T: DeserializeOwned>(message: Message) -> Result<(Message, T)> {

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use ipc_manager_testkit::{Bus, Context, Failure, Puppet, Sandbox, Subject, Test};
+use ipc_manager::Limits;
+use ipc_manager_testkit::{Bus, Context, Failure, PATIENCE, Puppet, Sandbox, Subject, Test, eventually};
 use serde_json::{Value, json};
 
 use super::script::{NAMES, Op, Peer, Script, scripts};
@@ -89,10 +90,15 @@ struct World<'a> {
     /// Whether peers can be killed, and whether a mailbox outlives its reader.
     can_kill: bool,
     keeps: bool,
+    /// Whether messages can be acknowledged, and whether what has no room is held back.
+    acknowledges: bool,
+    queues: bool,
     puppets: [Option<Puppet>; 3],
     states: [State; 3],
     /// What waits for each, by sender.
     unread: [BTreeMap<Peer, Vec<Value>>; 3],
+    /// How often a message was handed out and not acknowledged, by recipient and the message's number.
+    attempts: BTreeMap<(Peer, u64), u64>,
     sent: usize,
 }
 
@@ -103,9 +109,12 @@ impl<'a> World<'a> {
             bus,
             can_kill: capabilities.crosses_processes,
             keeps: capabilities.suspend,
+            acknowledges: capabilities.acknowledges,
+            queues: capabilities.queues,
             puppets: [None, None, None],
             states: [State::Free; 3],
             unread: Default::default(),
+            attempts: BTreeMap::new(),
             sent: 0,
         }
     }
@@ -125,6 +134,10 @@ impl<'a> World<'a> {
             Op::Send(from, to, size) if self.is_live(from) => self.send(from, to, size),
             Op::Broadcast(from) if self.is_live(from) => self.broadcast(from),
             Op::Receive(peer) if self.is_live(peer) => self.receive(peer),
+            Op::Acknowledge(peer) if self.is_live(peer) => self.acknowledge(peer),
+            Op::PutBack(peer) if self.is_live(peer) => self.put_back(peer),
+            Op::Requeue(peer) if self.is_live(peer) => self.requeue(peer),
+            Op::Overfill(from, to) if self.is_live(from) && self.is_live(to) => self.overfill(from, to),
             Op::Suspend(peer) if self.is_live(peer) => self.suspend(peer),
             Op::Disconnect(peer) if self.is_live(peer) => {
                 self.puppet(peer).disconnect();
@@ -141,6 +154,7 @@ impl<'a> World<'a> {
     fn free(&mut self, peer: Peer) {
         self.states[peer] = State::Free;
         self.unread[peer].clear();
+        self.attempts.retain(|(to, _), _| *to != peer);
     }
 
     fn connect(&mut self, peer: Peer) {
@@ -224,6 +238,107 @@ impl<'a> World<'a> {
         assert!(got == expected, "{} got {} instead of {}", NAMES[peer], numbers(&got), numbers(&expected));
         let more = self.puppet(peer).recv_now();
         assert!(more.is_empty(), "{} got more than was sent to it: {more:?}", NAMES[peer]);
+    }
+
+    /// How many messages wait.
+    fn count(&self, peer: Peer) -> usize {
+        self.unread[peer].values().map(Vec::len).sum()
+    }
+
+    /// Receives one to be acknowledged, which must be the oldest of its sender; its handle, sender and number.
+    fn hold(&mut self, peer: Peer) -> Option<(Value, Peer, u64)> {
+        // Without a time it does not wait.
+        let timeout = (self.count(peer) > 0).then_some(PATIENCE.as_secs());
+        let held = self.puppet(peer).call(&match timeout {
+            Some(timeout) => json!({"op": "receive", "timeout": timeout}),
+            None => json!({"op": "receive"}),
+        });
+        if !self.acknowledges {
+            assert_eq!(held.as_ref().map_err(Failure::code).unwrap_err(), "unsupported");
+            return None;
+        }
+        let held = held.unwrap();
+        if self.count(peer) == 0 {
+            assert!(held["delivery"].is_null(), "{} got what was not sent to it: {held:?}", NAMES[peer]);
+            return None;
+        }
+        let from = NAMES.iter().position(|name| held["message"]["from"] == *name).expect("it is of one of them");
+        let expected = self.unread[peer].get(&from).and_then(|sent| sent.first()).cloned();
+        assert_eq!(Some(&held["message"]["content"]), expected.as_ref(), "{} received it out of turn", NAMES[peer]);
+        let number = held["message"]["content"][0].as_u64().expect("each has a number");
+        let attempts = self.attempts.entry((peer, number)).or_insert(0);
+        *attempts += 1;
+        assert_eq!(held["attempts"], *attempts, "{} received message {number}", NAMES[peer]);
+        Some((held["delivery"].clone(), from, number))
+    }
+
+    fn acknowledge(&mut self, peer: Peer) {
+        if let Some((delivery, from, _)) = self.hold(peer) {
+            self.puppet(peer).must(&json!({"op": "acknowledge", "delivery": delivery}));
+            self.took(peer, from);
+        }
+    }
+
+    /// The oldest message of a sender does not wait any more.
+    fn took(&mut self, peer: Peer, from: Peer) {
+        let sent = self.unread[peer].get_mut(&from).expect("something of it waits");
+        sent.remove(0);
+        if sent.is_empty() {
+            self.unread[peer].remove(&from);
+        }
+    }
+
+    fn put_back(&mut self, peer: Peer) {
+        if let Some((delivery, from, number)) = self.hold(peer) {
+            // Before it would be dead, somebody is done with it.
+            let is_last = self.attempts[&(peer, number)] + 1 >= u64::from(Limits::DEFAULT.delivery_attempts);
+            let op = if is_last { "acknowledge" } else { "put_back" };
+            self.puppet(peer).must(&json!({"op": op, "delivery": delivery}));
+            if is_last {
+                self.took(peer, from);
+            }
+        }
+    }
+
+    fn requeue(&mut self, peer: Peer) {
+        // What is put back by the reader of a mailbox in the kernel is in a file, and outlives it.
+        if !self.keeps || self.count(peer) == 0 {
+            return;
+        }
+        let taken = self.puppet(peer).must(&json!({"op": "recv", "timeout": PATIENCE.as_secs(), "max": 1}));
+        let message = &taken["messages"][0];
+        let from = NAMES.iter().position(|name| message["from"] == *name).expect("it is of one of them");
+        assert_eq!(message["content"], self.unread[peer][&from][0], "{} took it out of turn", NAMES[peer]);
+        let number = message["content"][0].as_u64().expect("each has a number");
+        self.puppet(peer).must(&json!({"op": "requeue", "messages": taken["messages"]}));
+        // It is as if it had never been received.
+        self.attempts.remove(&(peer, number));
+    }
+
+    fn overfill(&mut self, from: Peer, to: Peer) {
+        if !self.queues || from == to {
+            return;
+        }
+        self.receive(to);
+        let (mut sent, mut queued) = (Vec::new(), 0);
+        // What takes more than these is as large as it likes, and then nothing is held back.
+        while queued < 2 && sent.len() < 150 {
+            self.sent += 1;
+            let content = json!([self.sent, "x".repeat(9_000)]);
+            let answer = self.puppet(from).must(&json!({"op": "try_send", "to": NAMES[to], "content": content}));
+            queued += usize::from(answer["receipt"] == "queued");
+            assert!(queued > 0 || answer["receipt"] == "delivered", "{answer:?}");
+            sent.push(content);
+        }
+        assert_eq!(self.puppet(from).must(&json!({"op": "pending_sends"}))["pending"], queued);
+        let mut got = Vec::new();
+        eventually("what was held back", || {
+            got.extend(self.puppet(to).recv_now().into_iter().map(|seen| seen.content));
+            self.puppet(from).must(&json!({"op": "drain_pending"}));
+            got.len() >= sent.len()
+        });
+        assert!(got == sent, "{} got {} of {} in another order", NAMES[to], got.len(), sent.len());
+        assert_eq!(self.puppet(from).must(&json!({"op": "pending_sends"}))["pending"], 0);
     }
 
     fn suspend(&mut self, peer: Peer) {

@@ -2,9 +2,12 @@
 //! Leaving: nothing unread is lost on the way out, and what went wrong can be tried again.
 
 use std::fs;
+use std::io::{Read, Write, pipe};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use ipc_manager::{Client, ErrorKind, Spawn, Suspend};
 use ipc_manager_testkit::{PATIENCE, Sandbox, Suite, Test};
@@ -21,7 +24,42 @@ pub fn tests() -> Vec<Test> {
         who_cannot_leave_now_is_still_there,
         a_bus_at_a_relative_route_outlives_a_change_of_directory,
         a_bus_whose_parent_is_renamed_is_not_gone,
+        a_pipe_is_left_once_a_forked_child_has_let_go_of_it,
     ]
+}
+
+/// While a child has a copy of the FIFO to read, others can write into it, and nobody would read that.
+fn a_pipe_is_left_once_a_forked_child_has_let_go_of_it(_: &Sandbox) {
+    let bus = Spawn::builder().protocol("AtomicPipe").spawn().unwrap();
+    for _ in 0..20 {
+        let mut reader = bus.connect("reader").unwrap();
+        let ((mut is_forked, mut forked), (mut held, mut release)) = (pipe().unwrap(), pipe().unwrap());
+        let mut program = Command::new("true");
+        let waits = move || forked.write_all(b"x").and_then(|()| held.read_exact(&mut [0]));
+        // SAFETY: it only writes and reads, which is safe between fork and exec.
+        unsafe { program.pre_exec(waits) };
+        let (released, left) = thread::scope(|scope| {
+            let child = scope.spawn(move || program.status().unwrap());
+            is_forked.read_exact(&mut [0]).unwrap();
+            let begun = Instant::now();
+            let releases = scope.spawn(move || {
+                thread::sleep(Duration::from_millis(40)); // so long the child has its copy
+                let released = begun.elapsed();
+                release.write_all(b"x").unwrap();
+                released
+            });
+            reader.disconnect().unwrap();
+            let left = begun.elapsed();
+            assert!(child.join().unwrap().success());
+            (releases.join().unwrap(), left)
+        });
+        // A child that goes on having it is not waited for; on a busy machine it may have been that.
+        if released < Duration::from_millis(120) {
+            assert!(left >= released, "it left after {left:?}, and the child had its copy until {released:?}");
+            return;
+        }
+    }
+    panic!("the machine is too busy to tell");
 }
 
 pub fn add_to(suite: Suite) -> Suite {
