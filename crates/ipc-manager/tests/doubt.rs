@@ -18,6 +18,12 @@ pub fn tests() -> Vec<Test> {
             .only_if(postgresql),
         Test::new("doubt::suspending_mariadb", |sandbox| suspending(sandbox, Engine::MariaDb)).only_if(mariadb),
         Test::new("doubt::suspending_mysql", |sandbox| suspending(sandbox, Engine::MySql)).only_if(mysql),
+        Test::new("doubt::leaving_postgresql", |sandbox| leaving(sandbox, Engine::PostgreSQL)).only_if(postgresql),
+        Test::new("doubt::leaving_mariadb", |sandbox| leaving(sandbox, Engine::MariaDb)).only_if(mariadb),
+        Test::new("doubt::leaving_mysql", |sandbox| leaving(sandbox, Engine::MySql)).only_if(mysql),
+        Test::new("doubt::requeuing_postgresql", |sandbox| requeuing(sandbox, Engine::PostgreSQL)).only_if(postgresql),
+        Test::new("doubt::requeuing_mariadb", |sandbox| requeuing(sandbox, Engine::MariaDb)).only_if(mariadb),
+        Test::new("doubt::requeuing_mysql", |sandbox| requeuing(sandbox, Engine::MySql)).only_if(mysql),
         Test::new("doubt::receiving_postgresql", |sandbox| receiving(sandbox, Engine::PostgreSQL)).only_if(postgresql),
         Test::new("doubt::receiving_mariadb", |sandbox| receiving(sandbox, Engine::MariaDb)).only_if(mariadb),
         Test::new("doubt::receiving_mysql", |sandbox| receiving(sandbox, Engine::MySql)).only_if(mysql),
@@ -44,12 +50,18 @@ impl Site {
         Self { bus: builder.spawn().unwrap(), relay, _database: database }
     }
 
-    /// A reader that tried to take five messages, and was not told whether it did.
-    fn doubtful(&self, when: Lost) -> (Client, Client) {
-        let (mut a, mut b) = (self.bus.connect("a").unwrap(), self.bus.connect("b").unwrap());
+    /// A reader for whom five messages wait.
+    fn waiting(&self) -> (Client, Client) {
+        let (mut a, b) = (self.bus.connect("a").unwrap(), self.bus.connect("b").unwrap());
         for number in 1..=5 {
             a.send("b", &number).unwrap();
         }
+        (a, b)
+    }
+
+    /// A reader that tried to take five messages, and was not told whether it did.
+    fn doubtful(&self, when: Lost) -> (Client, Client) {
+        let (a, mut b) = self.waiting();
         self.relay.lose_next_commit(when);
         let error = b.get_messages().unwrap_err();
         assert!(error.is_retryable() && self.relay.has_lost(), "{error:?}");
@@ -111,6 +123,43 @@ fn receiving(sandbox: &Sandbox, engine: Engine) {
             assert_eq!((number(delivery.message()), delivery.attempts()), (expected, 1), "{when:?}");
             delivery.acknowledge(&mut b).unwrap();
         }
+        site.ends_balanced(a, b);
+    }
+}
+
+/// The line is lost again while what was in doubt is given back, and as the name is kept.
+fn leaving(sandbox: &Sandbox, engine: Engine) {
+    for (when, is_in_doubt) in [(Lost::After, true), (Lost::Before, true), (Lost::After, false), (Lost::Before, false)]
+    {
+        let sandbox = Sandbox::within(sandbox.dir());
+        let site = Site::new(&sandbox, engine);
+        let (a, mut b) = if is_in_doubt { site.doubtful(Lost::After) } else { site.waiting() };
+        site.relay.lose_next_commit(when);
+        b.suspend(Suspend::open_ended()).unwrap();
+        assert!(site.relay.has_lost(), "{when:?}");
+        let mut b = Client::builder("b", site.bus.info()).reconnect().unwrap();
+        let all: Vec<u64> = (1..=5).map(|_| number(&b.recv_timeout(PATIENCE).unwrap())).collect();
+        assert_eq!(all, [1, 2, 3, 4, 5], "{when:?} {is_in_doubt}");
+        site.ends_balanced(a, b);
+    }
+}
+
+/// Putting back is done once, and may be asked for again by who does not know whether it was.
+fn requeuing(sandbox: &Sandbox, engine: Engine) {
+    for when in [Lost::After, Lost::Before] {
+        let sandbox = Sandbox::within(sandbox.dir());
+        let site = Site::new(&sandbox, engine);
+        let (a, mut b) = site.waiting();
+        let mut taken: Vec<Message> = Vec::new();
+        while taken.len() < 3 {
+            taken.extend(b.get_at_most(3 - taken.len()).unwrap());
+        }
+        site.relay.lose_next_commit(when);
+        b.requeue(&taken).unwrap();
+        assert!(site.relay.has_lost(), "{when:?}");
+        b.requeue(&taken).unwrap();
+        let all: Vec<u64> = (1..=5).map(|_| number(&b.recv_timeout(PATIENCE).unwrap())).collect();
+        assert_eq!(all, [1, 2, 3, 4, 5], "{when:?}");
         site.ends_balanced(a, b);
     }
 }

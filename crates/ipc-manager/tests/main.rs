@@ -15,6 +15,7 @@ mod file_bus;
 mod file_stores;
 mod foreign;
 mod fuzz;
+mod half_made;
 mod mended;
 mod message_files;
 mod pipes;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         .tests(store_vectors::tests())
         .tests(databases::tests())
         .tests(restarts::tests())
+        .tests(half_made::tests())
         .tests(file_stores::tests())
         .tests(stored_rows::tests())
         .tests(tls::tests())

@@ -246,6 +246,8 @@ fn mysql_family_is_encrypted(sandbox: &Sandbox, engine: Engine) {
         route("localhost", &format!(";mariadb_ssl=1;mariadb_ssl_verify_server_cert=1{another}")),
         route("localhost", &format!(";mariadb_ssl=1{another}")),
         route("127.0.0.1", &full),
+        // The name is checked with the certificate here.
+        route("127.0.0.1", &format!(";mariadb_ssl=1{root}")),
         // A public authority never signed it.
         route("localhost", ";mariadb_ssl=1;mariadb_ssl_verify_server_cert=1"),
         route("localhost", ";mariadb_ssl=1;mariadb_ssl_ca_file=/nowhere"),

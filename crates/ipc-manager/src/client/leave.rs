@@ -59,8 +59,9 @@ impl Client {
     /// [`reconnect`](crate::reconnect) continues it.
     ///
     /// # Errors
-    /// [`Unsupported`](ErrorKind::Unsupported) if the protocol cannot, else what the store says. The client is still
-    /// connected then.
+    /// [`Unsupported`](ErrorKind::Unsupported) if the protocol cannot, else what the store says; one that is away is waited
+    /// for, up to five seconds. The client can be used as before then, or suspended again, which is fine also where the
+    /// store has not said whether it was.
     pub fn suspend(&mut self, suspend: Suspend) -> Result<()> {
         self.checked("suspend")?;
         if !self.capabilities.suspend {
@@ -70,7 +71,8 @@ impl Client {
         self.drain_or_give_up(Deadline::after(DRAIN_DEADLINE));
         self.put_back_all();
         let stats = self.registered.stats_to_store();
-        let closed = self.connection.close(Leave::Suspend { until: suspend.until }, &stats);
+        let close = || self.connection.close(Leave::Suspend { until: suspend.until }, &stats);
+        let closed = riding_out(Deadline::after(DRAIN_DEADLINE), close);
         closed.map_err(|error| error.during("suspend"))?;
         self.has_left();
         Ok(())

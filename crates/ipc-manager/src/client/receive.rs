@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::leave::riding_out;
 use super::wait::{LONGEST_SLEEP, Wait};
 use super::{Away, Client};
 use crate::error::{Error, ErrorKind, Result};
@@ -15,6 +16,8 @@ use crate::system::rings;
 const MOST_REPORTS: usize = 1_000;
 /// For how many messages room is kept between two batches.
 const MOST_ROOM: usize = 256;
+/// How long putting messages back may wait for a store that is away.
+const REQUEUE_DEADLINE: Duration = Duration::from_secs(5);
 
 impl Client {
     /// Takes the next message if one is there; never waits.
@@ -85,12 +88,15 @@ impl Client {
     /// when they are read again.
     ///
     /// # Errors
-    /// What the store says; then none of them is put back.
+    /// What the store says; one that is away is waited for, up to five seconds. Then none of them is put back, unless
+    /// [`Error::stored`] says that they may be; calling again with the same messages is fine.
     pub fn requeue(&mut self, messages: &[Message]) -> Result<()> {
         if messages.is_empty() {
             return self.check("requeue");
         }
-        self.checked("requeue")?.connection.put_back(messages).map_err(|error| error.during("requeue"))
+        let connection = &mut self.checked("requeue")?.connection;
+        let put = riding_out(Deadline::after(REQUEUE_DEADLINE), || connection.put_back(messages));
+        put.map_err(|error| error.during("requeue"))
     }
 
     /// Takes one in some way, waiting for it.

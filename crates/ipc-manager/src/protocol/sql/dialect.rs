@@ -4,7 +4,7 @@
 use std::fmt;
 use std::os::fd::BorrowedFd;
 
-use super::value::{Failure, Param, Row};
+use super::value::{Column, Failure, Param, Row};
 
 /// What runs statements. It never tries one again.
 pub(super) trait Runner: fmt::Debug {
@@ -25,6 +25,12 @@ pub(super) trait Driver: Runner + Send {
 
     /// Ends it, and undoes what it did. What cannot be undone now is undone by the end of the connection.
     fn rollback(&mut self);
+
+    /// Runs a statement that takes many rows at once, column by column; returns how many rows it changed. None: rows are
+    /// taken by their values here.
+    fn execute_columns(&mut self, _sql: &str, _columns: &[Column<'_>]) -> Option<Result<u64, Failure>> {
+        None
+    }
 
     /// Whether the database is still the one that was opened.
     fn check(&mut self) -> Result<(), Failure>;
@@ -115,6 +121,12 @@ pub(super) trait Dialect: Send + Sync + fmt::Debug {
         false
     }
 
+    /// The source of a select that gives rows which are handed over column by column, in the order of the columns of a
+    /// message, which it calls `c1` and so on. None: rows are taken by their values.
+    fn given(&self, _columns: usize) -> Option<String> {
+        None
+    }
+
     /// The statements that make the tables where they are missing, the first two those of the reference
     /// implementation.
     fn tables(&self) -> Vec<String>;
@@ -122,8 +134,23 @@ pub(super) trait Dialect: Send + Sync + fmt::Debug {
     /// The statements that make what we need beyond that, each with a name; one that fails is done without.
     fn extras(&self) -> Vec<String>;
 
+    /// Whether `extras` has the database tell readers of what anybody wrote.
+    fn rings(&self) -> bool {
+        false
+    }
+
+    /// Whether `extras` has a table of what was taken.
+    fn notes_taken(&self) -> bool {
+        true
+    }
+
+    /// Whether several tables are dropped by one statement.
+    fn drops_many(&self) -> bool {
+        true
+    }
+
     /// The statement that lists table and column of every column of our tables, and a limit on their content in bytes
-    /// where there is one.
+    /// where there is one; and of each index and trigger its name twice.
     fn columns(&self) -> &'static str;
 
     /// The statement whose one value is the largest content in bytes that the connection carries, where there is one.

@@ -9,7 +9,7 @@ use super::message_row::{Decoded, Inbound, Outbound};
 use super::schema::{DAMAGED, MESSAGES};
 use super::store::{Store, Tx};
 use super::value::{Failure, Param};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Stored};
 use crate::limits::Limits;
 use crate::message::Message;
 use crate::name::PeerName;
@@ -26,27 +26,31 @@ pub(super) struct Look {
     pub(super) has_message: bool,
     /// Whether the peer is still registered.
     pub(super) is_registered: bool,
-    /// How many messages fit of those that are wanted, where that was asked.
+    /// How many messages there are of those that are wanted, where that was asked and all of them fit.
     pub(super) fits: Option<i64>,
 }
 
-/// Looks whether a message waits, without taking it, and how many fit where more than one is wanted.
+/// Looks whether a message waits, without taking it, and how many, where more than one is wanted.
 pub(super) fn look(store: &mut Store, own: &PeerName, most: usize, bytes: usize) -> Result<Look> {
     let name = Param::Text(own.as_str());
-    let limits = limits_of(most, bytes);
-    let rows = match limits {
-        Some((most, bytes)) => {
-            let params = [name, name, name, Param::Integer(most), Param::Integer(bytes)];
-            store.query("the mailbox cannot be read", |texts| &texts.look_and_fit, &params)?
-        }
-        None => store.query("the mailbox cannot be read", |texts| &texts.look, &[name, name])?,
+    let Some((most, bytes)) = limits_of(most, bytes) else {
+        let rows = store.query("the mailbox cannot be read", |texts| &texts.look, &[name, name])?;
+        let mut row = rows.into_iter().next().unwrap_or_else(|| super::value::Row::new(vec![]));
+        let (waits, registered) = (row.next(), row.next());
+        return Ok(Look {
+            has_message: !waits.is_null(),
+            is_registered: registered.as_integer() != Some(0),
+            fits: None,
+        });
     };
+    let params = [name, name, Param::Integer(most)];
+    let rows = store.query("the mailbox cannot be read", |texts| &texts.look_and_weigh, &params)?;
     let mut row = rows.into_iter().next().unwrap_or_else(|| super::value::Row::new(vec![]));
-    let (waits, registered, fits) = (row.next(), row.next(), row.next());
+    let (registered, count, weight) = (row.next(), row.next().as_integer(), row.next().as_integer());
     Ok(Look {
-        has_message: !waits.is_null(),
+        has_message: count.is_some_and(|count| count > 0),
         is_registered: registered.as_integer() != Some(0),
-        fits: limits.and_then(|_| fits.as_integer()),
+        fits: count.filter(|_| weight.is_some_and(|weight| weight <= bytes)),
     })
 }
 
@@ -100,11 +104,22 @@ impl Reader {
                 Found::Damaged(..) => None,
             });
             let messages: Vec<_> = sound.collect();
-            put_back(store, own, &messages, limits)?;
+            put_back(store, own, &messages, limits).inspect_err(|_| self.doubt_again(store))?;
             // Damaged ones are in a table of their own, which was to be reported only.
             self.taken.clear();
         }
         Ok(())
+    }
+}
+
+impl Reader {
+    /// What turned out to be taken may be in the mailbox again.
+    fn doubt_again(&mut self, store: &Store) {
+        let is_sound = |found: &&Found| matches!(found, Found::Sound(_));
+        let first = self.taken.iter().find(is_sound).filter(|_| store.is_in_doubt());
+        if let Some(id) = first.map(|first| first.id().to_owned()) {
+            self.in_doubt = Some(InDoubt { id, found: self.taken.drain(..).collect() });
+        }
     }
 }
 
@@ -292,7 +307,7 @@ pub(super) fn keep_damaged(tx: &mut Tx<'_>, error: &Error, row: &mut Inbound) ->
 }
 
 /// Puts messages back as they are, each with whether it was counted as read, in front of all that wait, in one
-/// transaction.
+/// transaction. Those that are there stay where they are, so it can be done again when it is not known whether it was.
 pub(super) fn put_back(
     store: &mut Store,
     own: &PeerName,
@@ -304,7 +319,7 @@ pub(super) fn put_back(
         let row = Outbound::put_back(store.tables(), message, own.as_str(), limits, *was_counted);
         rows.push(row.map_err(|error| store.place(error.about_message(message.id().as_str())))?);
     }
-    store.transaction("messages cannot be put back", |tx| {
+    let put = store.transaction("messages cannot be put back", |tx| {
         let front = tx.driver.query(&tx.texts.front, &[Param::Text(own.as_str())])?;
         let front = front.into_iter().next().and_then(|mut row| row.next().as_integer());
         let count = i64::try_from(rows.len()).unwrap_or(i64::MAX);
@@ -313,18 +328,24 @@ pub(super) fn put_back(
             tx.driver.execute(&tx.texts.insert_sender, &[Param::Text(row.from)])?;
             let mut params = Vec::with_capacity(8);
             let number = front.filter(|_| tx.schema.sequence).map(|front| front.saturating_sub(count - at));
-            match number {
-                Some(number) => {
-                    params.push(Param::Integer(number));
-                    row.push_to(&mut params, tx.schema.more);
-                    tx.driver.execute(&tx.texts.put_in_front, &params)?;
-                }
-                None => {
-                    row.push_to(&mut params, tx.schema.more);
-                    tx.driver.execute(&tx.texts.insert(1), &params)?;
+            params.extend(number.map(Param::Integer));
+            row.push_to(&mut params, tx.schema.more);
+            let put = match number {
+                Some(_) => tx.driver.execute(&tx.texts.put_in_front, &params)?,
+                None => tx.driver.execute(&tx.texts.insert(), &params)?,
+            };
+            if put == 0 {
+                let there = tx.driver.query(&tx.texts.message, &[Param::Text(row.id)])?.into_iter().next();
+                if !there.is_some_and(|there| row.is_in(there)) {
+                    let error = Error::new(ErrorKind::Store, "another message with this id waits there already");
+                    return Ok(Err(error.about_message(row.id)));
                 }
             }
         }
         Ok(Ok(()))
+    });
+    put.map_err(|error| {
+        let stored = if store.is_in_doubt() { Stored::Maybe } else { Stored::No };
+        store.place(error).with_stored(stored)
     })
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 
 use super::dialect::Dialect;
 use super::schema::Schema;
-use super::value::{Param, Row, Value};
+use super::value::{Column, Param, Row, Value};
 use crate::error::{Error, ErrorKind, Result};
 use crate::json;
 use crate::limits::Limits;
@@ -109,6 +109,32 @@ impl<'a> Outbound<'a> {
             params.push(Param::text_or_null(self.more.as_deref()));
         }
         params
+    }
+
+    /// Whether it is the message whose recipient, sender and content are these.
+    pub(super) fn is_in(&self, mut row: Row) -> bool {
+        let (to, from, content) = (row.next().into_text(), row.next().into_text(), row.next().into_bytes());
+        to.as_deref() == Some(self.to)
+            && from.as_deref() == Some(self.from)
+            && content.as_deref() == Some(&*self.content)
+    }
+
+    /// The columns of an insert of many.
+    pub(super) fn columns<'p>(rows: &[&'p Outbound<'p>], has_more: bool) -> Vec<Column<'p>> {
+        let texts =
+            |text: fn(&'p Outbound<'p>) -> Option<&'p str>| Column::Texts(rows.iter().map(|row| text(row)).collect());
+        let mut columns = vec![
+            texts(|row| Some(row.id)),
+            texts(|row| Some(row.to)),
+            texts(|row| Some(row.from)),
+            Column::Seconds(rows.iter().map(|row| row.stamp).collect()),
+            Column::Bytes(rows.iter().map(|row| row.content.as_slice()).collect()),
+            Column::Bools(rows.iter().map(|row| row.is_broadcast).collect()),
+        ];
+        if has_more {
+            columns.push(texts(|row| row.more.as_deref()));
+        }
+        columns
     }
 
     /// Appends the parameters of an insert.

@@ -28,12 +28,14 @@ pub(super) struct Held {
     /// The texts of the holder's column while it is there, and on its way out.
     here: String,
     leaving: String,
+    /// Whether a suspension may have been kept of which nothing was heard.
+    suspension_in_doubt: bool,
 }
 
 impl Held {
     pub(super) fn new(name: &PeerName, holder: Holder) -> Self {
         let (here, leaving) = (holder.to_json(), holder.leaving().to_json());
-        Self { name: name.clone(), holder, here, leaving }
+        Self { name: name.clone(), holder, here, leaving, suspension_in_doubt: false }
     }
 
     fn pid(&self) -> Param<'static> {
@@ -158,8 +160,8 @@ impl Held {
         })
     }
 
-    /// Keeps the name and its mailbox for whoever continues it.
-    pub(super) fn suspend(&self, store: &mut Store, until: Option<SystemTime>, stats: &Stats) -> Result<()> {
+    /// Keeps the name and its mailbox for whoever continues it. It can be done again when it is not known whether it was.
+    pub(super) fn suspend(&mut self, store: &mut Store, until: Option<SystemTime>, stats: &Stats) -> Result<()> {
         let stats = store.encode_stats(stats)?;
         if until.is_some() && !store.schema.suspend {
             let detail = "the tables of this bus are too old to hold the deadline of a suspended peer";
@@ -173,12 +175,16 @@ impl Held {
                 .chain(tx.holder(Some(&self.here)))
                 .collect();
             let changed = tx.driver.execute(&tx.texts.suspend, &params)?;
-            Ok(if changed == 0 {
+            // Nobody takes the name from a live process, so it was suspended then, and perhaps continued since.
+            Ok(if changed == 0 && !self.suspension_in_doubt {
                 Err(self.error(ErrorKind::NoSuchPeer, "this client's mailbox was removed by somebody else"))
             } else {
                 Ok(())
             })
         });
+        if kept.is_err() {
+            self.suspension_in_doubt |= store.is_in_doubt();
+        }
         kept.map_err(|error| store.place(error))
     }
 }

@@ -19,7 +19,7 @@ const MOST_KNOWN: usize = 256;
 /// How often a send is tried whose recipient changes its state meanwhile.
 const MOST_TRIES: usize = 16;
 /// Most messages in one statement, and most bytes, so that it fits every packet.
-const ROWS: usize = 256;
+const ROWS: usize = 1024;
 const ROW_BYTES: usize = 256 << 10;
 /// Most messages in doubt that are remembered.
 const MOST_IN_DOUBT: usize = 10_000;
@@ -102,7 +102,7 @@ impl Outgoing {
 
     fn send(&mut self, store: &mut Store, to: &PeerName, row: &Outbound<'_>) -> Result<Receipt> {
         let was_in_doubt = self.in_doubt.contains(row.id);
-        if was_in_doubt && (is_there(store, to, row)? || was_taken(store, row)?) {
+        if was_in_doubt && (is_there(store, row)? || was_taken(store, row)?) {
             return self.was_stored(store, to, row);
         }
         self.recipient(store, to)?;
@@ -117,12 +117,12 @@ impl Outgoing {
                 }
                 Put::There if was_in_doubt => {
                     // The server was just storing it when the connection was lost.
-                    if is_there(store, to, row)? || was_taken(store, row)? {
+                    if is_there(store, row)? || was_taken(store, row)? {
                         return self.was_stored(store, to, row);
                     }
                 }
                 Put::There => {
-                    if is_there(store, to, row)? {
+                    if is_there(store, row)? {
                         return Ok(Receipt::AlreadyStored);
                     }
                     // Read in the meantime, by a reader that is faster than the question.
@@ -335,14 +335,27 @@ fn insert_within(
             bytes += left[count].1.content.len();
             count += 1;
         }
-        // Powers of two, so that few statements are prepared.
-        let count = if count.is_power_of_two() { count } else { count.next_power_of_two() / 2 };
-        let mut params = Vec::with_capacity(count * 7);
-        left[..count].iter().for_each(|(_, row)| row.push_to(&mut params, tx.schema.more));
-        if tx.driver.execute(&tx.texts.insert(count), &params)? != count as u64 {
+        let (stored, count) = insert_some(tx, &left[..count])?;
+        if stored != count as u64 {
             return Ok(false);
         }
         left = &left[count..];
     }
     Ok(true)
+}
+
+/// Inserts as many of these as go into one statement; says how many were, and how many should have been.
+fn insert_some(tx: &mut Tx<'_>, rows: &[(&PeerName, Outbound<'_>)]) -> std::result::Result<(u64, usize), Failure> {
+    let has_more = tx.schema.more;
+    if let Some(sql) = &tx.texts.send_columns {
+        let rows: Vec<&Outbound<'_>> = rows.iter().map(|(_, row)| row).collect();
+        if let Some(stored) = tx.driver.execute_columns(sql, &Outbound::columns(&rows, has_more)) {
+            return Ok((stored?, rows.len()));
+        }
+    }
+    // Powers of two, so that few statements are prepared.
+    let count = 1 << rows.len().ilog2();
+    let mut params = Vec::with_capacity(count * 7);
+    rows[..count].iter().for_each(|(_, row)| row.push_to(&mut params, has_more));
+    Ok((tx.driver.execute(&tx.texts.send_rows(count), &params)?, count))
 }

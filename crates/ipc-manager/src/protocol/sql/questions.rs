@@ -16,14 +16,10 @@ pub(super) fn unread(store: &mut Store, to: &PeerName, most: usize) -> Result<us
 }
 
 /// Whether this very message waits there already; another one under its id is an error.
-pub(super) fn is_there(store: &mut Store, to: &PeerName, row: &Outbound<'_>) -> Result<bool> {
+pub(super) fn is_there(store: &mut Store, row: &Outbound<'_>) -> Result<bool> {
     let rows = store.query("a message cannot be looked up", |texts| &texts.message, &[Param::Text(row.id)])?;
-    let Some(mut there) = rows.into_iter().next() else { return Ok(false) };
-    let (its_to, from, content) = (there.next().into_text(), there.next().into_text(), there.next().into_bytes());
-    if its_to.as_deref() == Some(to.as_str())
-        && from.as_deref() == Some(row.from)
-        && content.as_deref() == Some(&*row.content)
-    {
+    let Some(there) = rows.into_iter().next() else { return Ok(false) };
+    if row.is_in(there) {
         return Ok(true);
     }
     Err(Error::new(ErrorKind::Store, "another message with this id waits there already"))

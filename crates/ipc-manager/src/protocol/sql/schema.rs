@@ -10,6 +10,8 @@ pub(super) const MESSAGES: &str = "ipcm_messages";
 pub(super) const DAMAGED: &str = "ipcm_damaged";
 const DEAD: &str = "ipcm_dead";
 const TAKEN: &str = "ipcm_taken";
+/// What finds the messages of a mailbox in order.
+const INDEX: &str = "ipcm_messages_to";
 /// A table that says by being there that this implementation made the others.
 const OURS: &str = "ipcm_made";
 
@@ -18,6 +20,8 @@ const OURS: &str = "ipcm_made";
 pub(super) struct Schema {
     /// Whether the tables of the reference implementation are there at all.
     pub(super) is_bus: bool,
+    /// Whether one of them is.
+    has_any: bool,
     /// `ipcm_peers.suspend_expires`: deadlines of suspended peers.
     pub(super) suspend: bool,
     /// `ipcm_peers.ipcm_holder`: which process holds a name, beyond its pid.
@@ -35,6 +39,8 @@ pub(super) struct Schema {
     pub(super) dead: bool,
     /// Whether the database tells readers of what anybody wrote.
     pub(super) rings: bool,
+    /// Whether the index of the mailboxes is there.
+    pub(super) index: bool,
     /// Whether the tables were made by this implementation.
     pub(super) is_ours: bool,
     /// Largest content in bytes that the column and the connection take.
@@ -63,10 +69,11 @@ impl Schema {
                 (Some(DEAD), Some("id")) => schema.dead = true,
                 (Some(OURS), Some(_)) => schema.is_ours = true,
                 (Some("ipcm_ring"), Some(_)) => schema.rings = true,
+                (Some(INDEX), Some(_)) => schema.index = true,
                 _ => {}
             }
         }
-        schema.is_bus = peers && messages;
+        (schema.is_bus, schema.has_any) = (peers && messages, peers || messages);
         if let Some(packet) = dialect.packet_limit() {
             let limit = driver.query(packet, &[])?.into_iter().next().and_then(|mut row| row.next().as_integer());
             let limit = limit.and_then(|limit| u64::try_from(limit).ok());
@@ -75,18 +82,20 @@ impl Schema {
         Ok(schema)
     }
 
-    /// Whether everything is there that we use.
-    fn is_complete(&self) -> bool {
-        self.is_bus && self.suspend && self.holder && self.more && self.sequence && self.damaged
+    /// Whether everything is there that we use, down to what is made last.
+    fn is_complete(&self, dialect: &dyn Dialect) -> bool {
+        let is_last_there = self.index && (self.rings || !dialect.rings()) && (self.taken || !dialect.notes_taken());
+        is_last_there && self.is_bus && self.suspend && self.holder && self.more && self.sequence && self.damaged
     }
 }
 
-/// Makes the tables where they are missing. Returns whether both were.
-pub(super) fn make(driver: &mut dyn Driver, dialect: &dyn Dialect) -> Result<bool, Failure> {
+/// Makes the tables where they are missing. What one who was killed on the way has begun is finished.
+pub(super) fn make(driver: &mut dyn Driver, dialect: &dyn Dialect) -> Result<(), Failure> {
     let before = Schema::find(driver, dialect)?;
     if !before.is_bus {
-        let note = format!("CREATE TABLE IF NOT EXISTS {OURS} (note INTEGER)");
-        for statement in dialect.tables().iter().chain([&note]) {
+        // First, so that whatever is made is known to be ours, however far that comes.
+        let note = (!before.has_any).then(|| format!("CREATE TABLE IF NOT EXISTS {OURS} (note INTEGER)"));
+        for statement in note.iter().chain(&dialect.tables()) {
             match driver.execute(&render(dialect, statement), &[]) {
                 // Two who make the same table at once: one is told so.
                 Err(failure) if failure.trouble == Trouble::Duplicate => {}
@@ -94,14 +103,13 @@ pub(super) fn make(driver: &mut dyn Driver, dialect: &dyn Dialect) -> Result<boo
             }
         }
     }
-    bring_up_to_date(driver, dialect)?;
-    Ok(!before.is_bus)
+    bring_up_to_date(driver, dialect).map(drop)
 }
 
 /// Adds what we need to tables that somebody else made, or an older version. What may not be added is done without.
 pub(super) fn bring_up_to_date(driver: &mut dyn Driver, dialect: &dyn Dialect) -> Result<Schema, Failure> {
     let schema = Schema::find(driver, dialect)?;
-    if !schema.is_bus || schema.is_complete() {
+    if !schema.is_bus || schema.is_complete(dialect) {
         return Ok(schema);
     }
     for statement in dialect.extras() {
@@ -118,9 +126,13 @@ pub(super) fn bring_up_to_date(driver: &mut dyn Driver, dialect: &dyn Dialect) -
     Schema::find(driver, dialect)
 }
 
-/// Removes what the bus put into a database that is somebody else's.
-pub(super) fn remove(driver: &mut dyn Driver) -> Result<(), Failure> {
-    for table in [DAMAGED, DEAD, TAKEN, OURS, MESSAGES, PEERS] {
+/// Removes what the bus put into a database that is somebody else's. The note that it is ours goes last, or all at once.
+pub(super) fn remove(driver: &mut dyn Driver, dialect: &dyn Dialect) -> Result<(), Failure> {
+    let tables = [DAMAGED, DEAD, TAKEN, MESSAGES, PEERS, OURS];
+    if dialect.drops_many() {
+        return driver.execute(&format!("DROP TABLE IF EXISTS {}", tables.join(", ")), &[]).map(drop);
+    }
+    for table in tables {
         driver.execute(&format!("DROP TABLE IF EXISTS {table}"), &[])?;
     }
     Ok(())

@@ -94,7 +94,7 @@ impl ServerProtocol {
 
     fn make_tables(&self, route: &Route, credentials: &Credentials) -> Result<()> {
         let mut driver = self.connect(route, credentials)?;
-        schema::make(&mut *driver, self.0.dialect).map(drop).map_err(|failure| {
+        schema::make(&mut *driver, self.0.dialect).map_err(|failure| {
             let error = match failure.trouble {
                 Trouble::Missing => {
                     Error::new(ErrorKind::NoSuchBus, "there is no such database").with_source(failure.source)
@@ -228,7 +228,7 @@ impl Protocol for ServerProtocol {
             let schema = Schema::find(&mut *driver, self.0.dialect).map_err(failed)?;
             // Tables that were there before the bus stay, and so does what is in them.
             if schema.is_ours {
-                schema::remove(&mut *driver).map_err(failed)?;
+                schema::remove(&mut *driver, self.0.dialect).map_err(failed)?;
                 for statement in self.0.removal {
                     driver.execute(statement, &[]).map_err(failed)?;
                 }

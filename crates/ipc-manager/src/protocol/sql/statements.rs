@@ -52,15 +52,15 @@ pub(super) struct Statements {
     pub(super) look: String,
     /// name, most messages, most bytes: how many messages fit.
     pub(super) fit: String,
-    /// name, name, then as `fit`: all that `look` and `fit` say.
-    pub(super) look_and_fit: String,
+    /// name, name, most messages: how many rows the peer has, how many messages wait, and how many bytes they have.
+    pub(super) look_and_weigh: String,
     /// name, how many, and now if `take_notes`: sequence and the columns of a message.
     pub(super) take: String,
     /// Whether taking also notes what was taken.
     pub(super) take_notes: bool,
     /// name: number.
     pub(super) front: String,
-    /// number, id, to, from, stamp, content, broadcast, more.
+    /// number, id, to, from, stamp, content, broadcast, more; none where it is there.
     pub(super) put_in_front: String,
     /// id, to, from, stamp, content, broadcast, reason, now.
     pub(super) keep_damaged: String,
@@ -78,6 +78,8 @@ pub(super) struct Statements {
     pub(super) forget_taken: String,
     /// id: id, and waits for whoever is just taking it.
     pub(super) message_locked: String,
+    /// Of many messages, each column as a list: id, to, from, stamp, content, broadcast, more. Fails where one is there.
+    pub(super) send_columns: Option<String>,
     row: String,
     insert_rows: String,
     insert_end: String,
@@ -115,13 +117,13 @@ impl Statements {
             }
         };
         let noting = if schema.taken { dialect.noting(&take) } else { None };
-        let look = |more: &str| {
-            format!(
-                "SELECT (SELECT 1 FROM ipcm_messages WHERE [to] = :text LIMIT 1), \
-                 (SELECT COUNT(*) FROM ipcm_peers WHERE id = :text AND ({})){more}",
-                if_has(schema.holder, "active IS NOT NULL OR ipcm_holder IS NOT NULL", "active IS NOT NULL"),
-            )
-        };
+        let left = if_has(schema.holder, "active IS NOT NULL OR ipcm_holder IS NOT NULL", "active IS NOT NULL");
+        let registered = format!("(SELECT COUNT(*) FROM ipcm_peers WHERE id = :text AND ({left}))");
+        let look = format!("SELECT (SELECT 1 FROM ipcm_messages WHERE [to] = :text LIMIT 1), {registered}");
+        let look_and_weigh = format!(
+            "SELECT {registered}, COUNT(*), SUM(size) FROM (SELECT LENGTH(content) AS size FROM ipcm_messages \
+             WHERE [to] = :text ORDER BY {order} LIMIT :int) AS waiting"
+        );
         let fit = format!(
             "SELECT COUNT(*) FROM (SELECT SUM(size) OVER (ORDER BY number ROWS UNBOUNDED PRECEDING) AS total FROM \
              (SELECT {} AS number, LENGTH(content) AS size FROM ipcm_messages WHERE [to] = :text \
@@ -137,7 +139,6 @@ impl Statements {
             if_has(schema.more, ", :text", ""),
         );
         let send_by_values = dialect.sends_by_values();
-        let left = if_has(schema.holder, "active IS NOT NULL OR ipcm_holder IS NOT NULL", "active IS NOT NULL");
         Self {
             peer_locked: render(&format!("{peer} {{update}}")),
             peer: render(&peer),
@@ -181,14 +182,14 @@ impl Statements {
             send_by_values,
             recipient_locked: render("SELECT pid FROM ipcm_peers WHERE id = :text AND active IS NOT NULL {share}"),
             message: render("SELECT [to], [from], content FROM ipcm_messages WHERE id = :id"),
-            look: render(&look("")),
-            look_and_fit: render(&look(&format!(", ({fit})"))),
+            look: render(&look),
+            look_and_weigh: render(&look_and_weigh),
             fit: render(&fit),
             take_notes: noting.is_some(),
             take: render(&noting.unwrap_or(take)),
             front: render(dialect.front()),
             put_in_front: render(&format!(
-                "INSERT INTO ipcm_messages ({}, {message}) VALUES (:int, {values})",
+                "INSERT INTO ipcm_messages ({}, {message}) VALUES (:int, {values}) {{unless there in ipcm_messages}}",
                 if_has(schema.sequence, "{seq}", "")
             )),
             keep_damaged: render(
@@ -204,6 +205,11 @@ impl Statements {
             was_taken: render("SELECT 1 FROM ipcm_taken WHERE id = :id"),
             forget_taken: render("DELETE FROM ipcm_taken WHERE taken < :seconds"),
             message_locked: render("SELECT {id!} FROM ipcm_messages WHERE id = :id {update}"),
+            send_columns: dialect.given(if schema.more { 7 } else { 6 }).map(|given| {
+                let more = if_has(schema.more, ", c7", "");
+                let insert = format!("INSERT INTO ipcm_messages ({message}) SELECT c1, c2, c3, c4, c5, c6{more} FROM ");
+                render(&insert) + &given
+            }),
             row: format!("({values})"),
             insert_rows: format!("INSERT INTO ipcm_messages ({message}) VALUES "),
             insert_end: " {unless there in ipcm_messages}".to_owned(),
@@ -212,10 +218,15 @@ impl Statements {
         }
     }
 
-    /// Inserts so many messages: for each its id, to, from, stamp, content, broadcast, more.
-    pub(super) fn insert(&self, count: usize) -> String {
+    /// Inserts a message, unless it is there: its id, to, from, stamp, content, broadcast, more.
+    pub(super) fn insert(&self) -> String {
+        render(self.dialect_kind, &format!("{}{}{}", self.insert_rows, self.row, self.insert_end))
+    }
+
+    /// Inserts so many messages, with these for each; fails where one is there.
+    pub(super) fn send_rows(&self, count: usize) -> String {
         let rows = vec![self.row.as_str(); count].join(", ");
-        render(self.dialect_kind, &format!("{}{rows}{}", self.insert_rows, self.insert_end))
+        render(self.dialect_kind, &format!("{}{rows}", self.insert_rows))
     }
 
     /// Notes so many ids as taken: for each its id, now.

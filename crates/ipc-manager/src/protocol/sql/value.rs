@@ -15,6 +15,17 @@ pub(super) enum Param<'a> {
     Bool(bool),
 }
 
+/// The values that so many rows have in one column, in their order.
+#[cfg_attr(not(feature = "postgresql"), allow(dead_code, reason = "only one database takes rows so"))]
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Column<'a> {
+    Texts(Vec<Option<&'a str>>),
+    /// Seconds since the epoch.
+    Seconds(Vec<f64>),
+    Bytes(Vec<&'a [u8]>),
+    Bools(Vec<bool>),
+}
+
 impl<'a> Param<'a> {
     pub(super) fn text_or_null(text: Option<&'a str>) -> Self {
         text.map_or(Self::Null, Self::Text)

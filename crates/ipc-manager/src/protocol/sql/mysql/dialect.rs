@@ -125,9 +125,9 @@ impl Dialect for MysqlDialect {
             "ALTER TABLE ipcm_peers ADD COLUMN suspend_expires DOUBLE DEFAULT NULL",
             "ALTER TABLE ipcm_peers ADD COLUMN ipcm_holder TEXT DEFAULT NULL",
             "ALTER TABLE ipcm_messages ADD COLUMN ipcm_more LONGTEXT DEFAULT NULL",
-            "ALTER TABLE ipcm_messages ADD COLUMN ipcm_seq BIGINT NOT NULL AUTO_INCREMENT, ADD KEY ipcm_messages_seq (ipcm_seq)",
-            // Room in front of all for messages that are put back.
-            "ALTER TABLE ipcm_messages AUTO_INCREMENT = 1099511627776",
+            // With room in front of all for messages that are put back; in one statement, so that nobody numbers without.
+            "ALTER TABLE ipcm_messages ADD COLUMN ipcm_seq BIGINT NOT NULL AUTO_INCREMENT, \
+             ADD KEY ipcm_messages_seq (ipcm_seq), AUTO_INCREMENT = 1099511627776",
             "CREATE TABLE IF NOT EXISTS ipcm_damaged (id VARCHAR(255) NOT NULL, [to] TEXT, [from] TEXT, stamp TEXT, \
              content LONGBLOB, broadcast TEXT, reason TEXT, found DOUBLE) DEFAULT CHARACTER SET utf8mb4",
             &taken,
@@ -139,7 +139,9 @@ impl Dialect for MysqlDialect {
     fn columns(&self) -> &'static str {
         "SELECT TABLE_NAME, COLUMN_NAME, CASE WHEN COLUMN_NAME = 'content' THEN CHARACTER_MAXIMUM_LENGTH END \
          FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() \
-         AND TABLE_NAME IN ('ipcm_peers', 'ipcm_messages', 'ipcm_damaged', 'ipcm_dead', 'ipcm_taken', 'ipcm_made')"
+         AND TABLE_NAME IN ('ipcm_peers', 'ipcm_messages', 'ipcm_damaged', 'ipcm_dead', 'ipcm_taken', 'ipcm_made') \
+         UNION ALL SELECT INDEX_NAME, INDEX_NAME, NULL FROM information_schema.STATISTICS \
+         WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'ipcm_messages'"
     }
 
     fn packet_limit(&self) -> Option<&'static str> {

@@ -42,12 +42,17 @@ pub(super) struct MysqlDriver {
     /// How far a session must be encrypted.
     mode: Mode,
     session: Option<Conn>,
+    /// Whether the server takes several statements as one that has parameters.
+    takes_blocks: bool,
+    /// A transaction was asked for, and begins with its first statement.
+    is_beginning: bool,
     /// A transaction was begun on the session that was open then.
     is_within: bool,
 }
 
 impl MysqlDriver {
-    pub(super) fn open(address: Address, credentials: &Credentials) -> Result<Self, Failure> {
+    /// `takes_blocks`: whether the server takes several statements as one that has parameters.
+    pub(super) fn open(address: Address, credentials: &Credentials, takes_blocks: bool) -> Result<Self, Failure> {
         let (file_user, file_password) = secret::mysql_client();
         let given = credentials.user().map(str::to_owned).or(address.user);
         let user = given.or(file_user).or_else(secret::login_name);
@@ -73,7 +78,7 @@ impl MysqlDriver {
         let mode = address.encryption.mode().unwrap_or(Mode::Disable);
         #[cfg(feature = "tls")]
         let options = options.ssl_opts(super::tls::options(&address.encryption, mode)?);
-        let mut driver = Self { options, mode, session: None, is_within: false };
+        let mut driver = Self { options, mode, session: None, takes_blocks, is_beginning: false, is_within: false };
         driver.session()?;
         Ok(driver)
     }
@@ -110,6 +115,44 @@ impl MysqlDriver {
         done
     }
 
+    /// Begins the transaction that was asked for.
+    fn begin_now(&mut self) -> Result<(), Failure> {
+        if std::mem::take(&mut self.is_beginning) {
+            self.simple("BEGIN")?;
+            self.is_within = true;
+        }
+        Ok(())
+    }
+
+    /// Begins the transaction that was asked for, and runs its first statement, in one go.
+    fn begin_with(&mut self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Failure> {
+        self.is_beginning = false;
+        let block = format!("BEGIN NOT ATOMIC START TRANSACTION; {sql}; END");
+        let run = |session: &mut Conn| {
+            let mut rows = Vec::new();
+            let mut results = session.exec_iter(block, bound(params))?;
+            while let Some(result) = results.iter() {
+                for row in result {
+                    rows.push(Row::new(row?.unwrap_raw().into_iter().map(value).collect()));
+                }
+            }
+            Ok(rows)
+        };
+        let done = match run(self.session()?) {
+            // One that is too old, or something between us and it, has not begun.
+            Err(mysql::Error::MySqlError(error)) if matches!(error.code, 1064 | 1295) => {
+                self.takes_blocks = false;
+                self.simple("BEGIN")?;
+                self.is_within = true;
+                return self.query(sql, params);
+            }
+            done => done.map_err(failure),
+        };
+        // Where the statement failed, too: what is undone then is the statement.
+        self.is_within = true;
+        self.noted(done)
+    }
+
     fn simple(&mut self, sql: &str) -> Result<(), Failure> {
         let done = self.session().and_then(|session| session.query_drop(sql).map_err(failure));
         self.noted(done)
@@ -118,6 +161,7 @@ impl MysqlDriver {
 
 impl Runner for MysqlDriver {
     fn execute(&mut self, sql: &str, params: &[Param<'_>]) -> Result<u64, Failure> {
+        self.begin_now()?;
         let run = |session: &mut Conn| {
             if params.is_empty() {
                 session.query_drop(sql)?;
@@ -131,6 +175,10 @@ impl Runner for MysqlDriver {
     }
 
     fn query(&mut self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Failure> {
+        if self.is_beginning && !params.is_empty() {
+            return self.begin_with(sql, params);
+        }
+        self.begin_now()?;
         let run = |session: &mut Conn| {
             let rows: Vec<mysql::Row> = session.exec(sql, bound(params))?;
             Ok(rows.into_iter().map(|row| Row::new(row.unwrap_raw().into_iter().map(value).collect())).collect())
@@ -143,12 +191,15 @@ impl Runner for MysqlDriver {
 impl Driver for MysqlDriver {
     fn begin(&mut self) -> Result<(), Failure> {
         self.is_within = false;
-        self.simple("BEGIN")?;
-        self.is_within = true;
-        Ok(())
+        self.session()?;
+        self.is_beginning = true;
+        if self.takes_blocks { Ok(()) } else { self.begin_now() }
     }
 
     fn commit(&mut self) -> Result<(), Failure> {
+        if std::mem::take(&mut self.is_beginning) {
+            return Ok(());
+        }
         let done = self.simple("COMMIT").map_err(|failure| match failure.trouble {
             Trouble::Lost => Failure { trouble: Trouble::InDoubt, ..failure },
             _ => failure,
@@ -158,6 +209,7 @@ impl Driver for MysqlDriver {
     }
 
     fn rollback(&mut self) {
+        self.is_beginning = false;
         if std::mem::take(&mut self.is_within) && self.session.is_some() && self.simple("ROLLBACK").is_err() {
             self.session = None;
         }

@@ -24,7 +24,7 @@ pub(in crate::protocol) static MARIADB: ServerProtocol = ServerProtocol(&ServerK
         host_may_be_directory: false,
     },
     dialect: &MysqlDialect(Maker::MariaDb),
-    open: |address, credentials| Ok(Box::new(MysqlDriver::open(address, credentials)?)),
+    open: |address, credentials| Ok(Box::new(MysqlDriver::open(address, credentials, true)?)),
     private: ipc_manager_servers::Engine::MariaDb,
     removal: &[],
 });
@@ -39,7 +39,7 @@ pub(in crate::protocol) static MYSQL: ServerProtocol = ServerProtocol(&ServerKin
         host_may_be_directory: false,
     },
     dialect: &MysqlDialect(Maker::MySql),
-    open: |address, credentials| Ok(Box::new(MysqlDriver::open(address, credentials)?)),
+    open: |address, credentials| Ok(Box::new(MysqlDriver::open(address, credentials, false)?)),
     private: ipc_manager_servers::Engine::MySql,
     removal: &[],
 });

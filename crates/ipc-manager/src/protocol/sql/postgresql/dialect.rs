@@ -76,6 +76,17 @@ impl Dialect for PostgresDialect {
         ))
     }
 
+    fn given(&self, columns: usize) -> Option<String> {
+        // Thousands of parameters would take longer than the rows.
+        let lists = "CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS text[]), CAST($5 AS bytea[]), \
+                     CAST($6 AS boolean[])";
+        let (list, more) = if columns > 6 { (", CAST($7 AS text[])", ", c7") } else { ("", "") };
+        Some(format!(
+            "(SELECT CAST(id AS uuid) AS c1, c2, c3, CAST(stamp AS numeric) AS c4, c5, c6{more} \
+             FROM unnest({lists}{list}) AS lists (id, c2, c3, stamp, c5, c6{more})) AS given"
+        ))
+    }
+
     fn tables(&self) -> Vec<String> {
         let peers = "CREATE TABLE IF NOT EXISTS ipcm_peers (\
              id VARCHAR(512) NOT NULL PRIMARY KEY, \
@@ -115,12 +126,18 @@ impl Dialect for PostgresDialect {
         statements.map(str::to_owned).to_vec()
     }
 
+    fn rings(&self) -> bool {
+        true
+    }
+
     fn columns(&self) -> &'static str {
         "SELECT CAST(table_name AS text), CAST(column_name AS text), CAST(NULL AS bigint) \
          FROM information_schema.columns WHERE table_schema = ANY (current_schemas(false)) \
          AND table_name IN ('ipcm_peers', 'ipcm_messages', 'ipcm_damaged', 'ipcm_dead', 'ipcm_taken', 'ipcm_made') \
          UNION ALL SELECT 'ipcm_ring', CAST(tgname AS text), NULL FROM pg_trigger \
-         WHERE tgrelid = to_regclass('ipcm_messages') AND tgname = 'ipcm_ring'"
+         WHERE tgrelid = to_regclass('ipcm_messages') AND tgname = 'ipcm_ring' \
+         UNION ALL SELECT CAST(relname AS text), CAST(relname AS text), NULL FROM pg_index \
+         JOIN pg_class ON pg_class.oid = indexrelid WHERE indrelid = to_regclass('ipcm_messages')"
     }
 
     fn packet_limit(&self) -> Option<&'static str> {

@@ -16,7 +16,7 @@ use crate::protocol::Credentials;
 use crate::protocol::sql::address::{Address, Host};
 use crate::protocol::sql::dialect::{Driver, Runner};
 use crate::protocol::sql::secret;
-use crate::protocol::sql::value::{Failure, Param, Row, Trouble, Value};
+use crate::protocol::sql::value::{Column, Failure, Param, Row, Trouble, Value};
 
 /// What every session begins with: the least isolation, so that a statement sees what was committed before it; bounded
 /// waits for locks; the plans that are right for a queue, whatever the statistics say; and that readers are told only
@@ -145,6 +145,21 @@ impl PostgresDriver {
         self.noted(run)
     }
 
+    fn execute_bound(&mut self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Failure> {
+        if self.is_beginning {
+            self.batch("BEGIN")?;
+            (self.is_beginning, self.is_within) = (false, true);
+        }
+        if self.is_within && self.session.is_none() {
+            return Err(Failure::new(Trouble::Lost, "the transaction was lost"));
+        }
+        let session = self.session()?;
+        let run = session
+            .prepare(sql)
+            .and_then(|statement| session.run(async |client| client.execute(&statement, params).await));
+        self.noted(run)
+    }
+
     fn batch(&mut self, sql: &str) -> Result<(), Failure> {
         let run = self.session().and_then(|session| session.run(async |client| client.batch_execute(sql).await));
         self.noted(run)
@@ -164,20 +179,9 @@ impl Runner for PostgresDriver {
             // What makes tables need not be prepared.
             return self.batch(sql).map(|()| 0);
         }
-        if self.is_beginning {
-            self.batch("BEGIN")?;
-            (self.is_beginning, self.is_within) = (false, true);
-        }
-        if self.is_within && self.session.is_none() {
-            return Err(Failure::new(Trouble::Lost, "the transaction was lost"));
-        }
-        let session = self.session()?;
-        let run = session.prepare(sql).and_then(|statement| {
-            let params: Vec<Bound<'_>> = params.iter().map(|param| Bound(*param)).collect();
-            let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|param| param as &(dyn ToSql + Sync)).collect();
-            session.run(async |client| client.execute(&statement, &params).await)
-        });
-        self.noted(run)
+        let params: Vec<Bound<'_>> = params.iter().map(|param| Bound(*param)).collect();
+        let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|param| param as &(dyn ToSql + Sync)).collect();
+        self.execute_bound(sql, &params)
     }
 
     fn query(&mut self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Failure> {
@@ -191,6 +195,12 @@ impl Driver for PostgresDriver {
         self.session()?;
         self.is_beginning = true;
         Ok(())
+    }
+
+    fn execute_columns(&mut self, sql: &str, columns: &[Column<'_>]) -> Option<Result<u64, Failure>> {
+        let columns: Vec<Listed<'_>> = columns.iter().map(Listed).collect();
+        let params: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|column| column as &(dyn ToSql + Sync)).collect();
+        Some(self.execute_bound(sql, &params))
     }
 
     fn commit(&mut self) -> Result<(), Failure> {
@@ -266,6 +276,34 @@ impl ToSql for Bound<'_> {
             Param::Text(text) => text.to_sql(ty, out),
             Param::Bytes(bytes) => bytes.to_sql(ty, out),
             Param::Bool(is_so) => is_so.to_sql(ty, out),
+        }
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+/// A list of parameters as the server is sent it.
+#[derive(Debug)]
+struct Listed<'a>(&'a Column<'a>);
+
+impl ToSql for Listed<'_> {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        match self.0 {
+            Column::Texts(texts) => texts.to_sql(ty, out),
+            Column::Seconds(all) => {
+                let text = |seconds: &f64| {
+                    let mut text = String::new();
+                    crate::json::write_stamp(*seconds, &mut text);
+                    text
+                };
+                all.iter().map(text).collect::<Vec<_>>().to_sql(ty, out)
+            }
+            Column::Bytes(all) => all.to_sql(ty, out),
+            Column::Bools(all) => all.to_sql(ty, out),
         }
     }
 

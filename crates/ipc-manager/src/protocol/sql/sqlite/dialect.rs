@@ -92,12 +92,21 @@ impl Dialect for SqliteDialect {
         statements.map(str::to_owned).to_vec()
     }
 
+    fn notes_taken(&self) -> bool {
+        false
+    }
+
+    fn drops_many(&self) -> bool {
+        false
+    }
+
     fn columns(&self) -> &'static str {
         "SELECT 'ipcm_peers', name, NULL FROM pragma_table_info('ipcm_peers') UNION ALL \
          SELECT 'ipcm_messages', name, NULL FROM pragma_table_info('ipcm_messages') UNION ALL \
          SELECT 'ipcm_damaged', name, NULL FROM pragma_table_info('ipcm_damaged') UNION ALL \
          SELECT 'ipcm_dead', name, NULL FROM pragma_table_info('ipcm_dead') UNION ALL \
-         SELECT 'ipcm_made', name, NULL FROM pragma_table_info('ipcm_made')"
+         SELECT 'ipcm_made', name, NULL FROM pragma_table_info('ipcm_made') UNION ALL \
+         SELECT name, name, NULL FROM pragma_index_list('ipcm_messages')"
     }
 
     fn packet_limit(&self) -> Option<&'static str> {

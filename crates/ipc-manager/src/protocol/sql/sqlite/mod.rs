@@ -115,7 +115,7 @@ impl Protocol for Sqlite {
         }
         // Somebody else's database: only what is the bus's goes.
         let mut driver = SqliteDriver::open(route, true).map_err(|error| file.place(error))?;
-        schema::remove(&mut driver)
+        schema::remove(&mut driver, &SqliteDialect)
             .map_err(|failure| file.place(error_of(failure, "the tables of the bus cannot be removed")))?;
         file.remove_folder()
     }
@@ -128,7 +128,7 @@ fn make_tables(file: &FileStore, is_new: bool) -> Result<()> {
         // Only in a file of our own: the mode is a property of the file.
         driver.use_write_ahead_log().map_err(failed)?;
     }
-    schema::make(&mut driver, &SqliteDialect).map(drop).map_err(failed)
+    schema::make(&mut driver, &SqliteDialect).map_err(failed)
 }
 
 fn observed(route: &Route, serializer: Arc<dyn Serializer>) -> Result<Store> {
