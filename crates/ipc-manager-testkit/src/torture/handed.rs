@@ -44,7 +44,7 @@ struct Handed {
 #[derive(Debug, Default)]
 pub(super) struct Hands {
     handed: HashMap<String, Handed>,
-    /// Put in front of what was in hand, and so before what is older.
+    /// Put in front of what was in hand, and so before what is older; it may come several times from there.
     in_front: HashSet<String>,
     /// How often something may have been handed out without a note of it.
     troubles: u64,
@@ -61,7 +61,7 @@ impl Hands {
         let id = text(1);
         if matches!(&*text(0), "got" | "held")
             && self.handed.get(&id).is_none_or(|handed| !handed.may_have_died)
-            && !self.in_front.remove(&id)
+            && !self.in_front.contains(&id)
         {
             turns.entry(text(2)).or_default().push(Turn::Came(number(3)));
         }

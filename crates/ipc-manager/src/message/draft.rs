@@ -92,8 +92,8 @@ mod tests {
         let refused = |limits: &Limits, value: &serde_json::Value| {
             Draft::new((&from, &to), value, limits, Vec::new()).err().map(|error| error.kind())
         };
-        let small = Limits { decoded_bytes: 8, ..Limits::DEFAULT };
-        let long = serde_json::json!("123456789");
+        let small = Limits { decoded_bytes: 64, ..Limits::DEFAULT };
+        let long = serde_json::json!("x".repeat(100));
         assert_eq!(refused(&Limits::DEFAULT, &serde_json::Value::Null), Some(crate::ErrorKind::Serialize));
         assert_eq!(refused(&small, &long), Some(crate::ErrorKind::TooLarge));
         let whole = Draft::new((&from, &to), &1, &small, Vec::new()).unwrap();

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::listing::Listing;
 use super::mailbox;
+use super::message_row::PutBack;
 use super::names::{Held, Taken};
 use super::outgoing::Outgoing;
 use super::store::Store;
@@ -203,7 +204,8 @@ impl Connection for SqlConnection {
         if messages.is_empty() {
             return Ok(());
         }
-        let messages: Vec<_> = messages.iter().map(|message| (message, true)).collect();
+        let back = |message| PutBack { message, was_counted: true, attempts: 0, sequence: None };
+        let messages: Vec<_> = messages.iter().map(back).collect();
         mailbox::put_back(&mut self.listing.store, &self.held.name, &messages, &self.limits)?;
         self.ring_if(true);
         Ok(())

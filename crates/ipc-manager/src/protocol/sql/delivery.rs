@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json};
 use super::connection::SqlConnection;
 use super::dialect::render;
 use super::mailbox::{self, Found};
-use super::message_row::{ATTEMPTS, Decoded, Inbound};
+use super::message_row::{ATTEMPTS, Decoded, Inbound, attempts_in};
 use super::schema::Schema;
 use super::store::{Outcome, Store, Tx};
 use super::value::{Failure, Param, Trouble};
@@ -88,10 +88,6 @@ struct Looked {
     died: Vec<(String, u32)>,
     /// Whether rows were looked at, so that others may be behind them.
     any: bool,
-}
-
-fn attempts_in(more: &Map<String, Json>) -> u32 {
-    more.get(ATTEMPTS).and_then(Json::as_u64).and_then(|count| u32::try_from(count).ok()).unwrap_or(0)
 }
 
 fn to_text(more: &Map<String, Json>) -> Result<Option<String>> {
@@ -184,7 +180,7 @@ impl SqlConnection {
                 };
                 let text = render(tx.dialect, "UPDATE ipcm_messages SET ipcm_more = :text WHERE id = :id");
                 tx.driver.execute(&text, &[Param::text_or_null(more.as_deref()), Param::Text(&row.id)])?;
-                let Decoded { message, counts } = decoded;
+                let Decoded { message, counts, .. } = decoded;
                 looked.handed = Some(Handed { id: row.id, message, attempts: before.saturating_add(1), counts });
                 break;
             }

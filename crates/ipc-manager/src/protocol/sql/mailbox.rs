@@ -5,13 +5,12 @@ use std::collections::VecDeque;
 
 use super::delivery::Hand;
 use super::dialect::Taking;
-use super::message_row::{Decoded, Inbound, Outbound};
+use super::message_row::{Decoded, Inbound, Outbound, PutBack};
 use super::schema::{DAMAGED, MESSAGES};
 use super::store::{Store, Tx};
 use super::value::{Failure, Param};
 use crate::error::{Error, ErrorKind, Result, Stored};
 use crate::limits::Limits;
-use crate::message::Message;
 use crate::name::PeerName;
 use crate::protocol::beside::seconds;
 use crate::protocol::{Damaged, Inbox};
@@ -99,8 +98,15 @@ impl Reader {
     /// Puts what turned out to be taken back into the mailbox, for whoever comes next, or to be received in another way.
     pub(super) fn give_back(&mut self, store: &mut Store, own: &PeerName, limits: &Limits) -> Result<()> {
         if self.resolve(store)? {
+            // As it was: nobody was given it.
+            let sequences = store.schema.sequence;
             let sound = self.taken.iter().filter_map(|found| match found {
-                Found::Sound(Decoded { message, counts }) => Some((message, !counts)),
+                Found::Sound(decoded) => Some(PutBack {
+                    message: &decoded.message,
+                    was_counted: !decoded.counts,
+                    attempts: decoded.attempts,
+                    sequence: sequences.then_some(decoded.sequence),
+                }),
                 Found::Damaged(..) => None,
             });
             let messages: Vec<_> = sound.collect();
@@ -179,8 +185,8 @@ pub(super) fn take(
 pub(super) fn hand_out(store: &Store, found: impl IntoIterator<Item = Found>, inbox: &mut Inbox) {
     for one in found {
         match one {
-            Found::Sound(Decoded { message, counts: true }) => inbox.accept(message),
-            Found::Sound(Decoded { message, counts: false }) => inbox.accept_again(message),
+            Found::Sound(Decoded { message, counts: true, .. }) => inbox.accept(message),
+            Found::Sound(Decoded { message, counts: false, .. }) => inbox.accept_again(message),
             Found::Damaged(error, row) => {
                 let error = store.place(error).in_table(MESSAGES).about_message(&row.id);
                 let damaged = Damaged::new(error);
@@ -306,28 +312,23 @@ pub(super) fn keep_damaged(tx: &mut Tx<'_>, error: &Error, row: &mut Inbound) ->
     tx.driver.execute(&tx.texts.keep_damaged, &params).map(drop)
 }
 
-/// Puts messages back as they are, each with whether it was counted as read, in front of all that wait, in one
-/// transaction. Those that are there stay where they are, so it can be done again when it is not known whether it was.
-pub(super) fn put_back(
-    store: &mut Store,
-    own: &PeerName,
-    messages: &[(&Message, bool)],
-    limits: &Limits,
-) -> Result<()> {
+/// Puts messages back, in front of all that wait or where they are said to have been, in one transaction. Those that are there stay where they are, so it can be done again when it is not known whether it was.
+pub(super) fn put_back(store: &mut Store, own: &PeerName, messages: &[PutBack<'_>], limits: &Limits) -> Result<()> {
     let mut rows = Vec::with_capacity(messages.len());
-    for (message, was_counted) in messages {
-        let row = Outbound::put_back(store.tables(), message, own.as_str(), limits, *was_counted);
-        rows.push(row.map_err(|error| store.place(error.about_message(message.id().as_str())))?);
+    for back in messages {
+        let row = Outbound::put_back(store.tables(), back, own.as_str(), limits);
+        rows.push(row.map_err(|error| store.place(error.about_message(back.message.id().as_str())))?);
     }
     let put = store.transaction("messages cannot be put back", |tx| {
         let front = tx.driver.query(&tx.texts.front, &[Param::Text(own.as_str())])?;
         let front = front.into_iter().next().and_then(|mut row| row.next().as_integer());
         let count = i64::try_from(rows.len()).unwrap_or(i64::MAX);
-        for (at, row) in (0_i64..).zip(&rows) {
+        for (at, (row, back)) in (0_i64..).zip(rows.iter().zip(messages)) {
             // The sender may be gone for good, and a row needs one where the database keeps the references.
             tx.driver.execute(&tx.texts.insert_sender, &[Param::Text(row.from)])?;
             let mut params = Vec::with_capacity(8);
-            let number = front.filter(|_| tx.schema.sequence).map(|front| front.saturating_sub(count - at));
+            let in_front = front.filter(|_| tx.schema.sequence).map(|front| front.saturating_sub(count - at));
+            let number = back.sequence.or(in_front);
             params.extend(number.map(Param::Integer));
             row.push_to(&mut params, tx.schema.more);
             let put = match number {

@@ -48,21 +48,16 @@ impl<'a> Outbound<'a> {
     pub(super) fn new(tables: Tables<'_>, envelope: &Envelope<'a>) -> Result<Self> {
         // An id that another implementation chose may be passed on only where it can be one of ours.
         MessageId::new(envelope.message().id().as_str())?;
-        Self::of(tables, envelope.message(), envelope.to().as_str(), envelope.limits(), false)
+        Self::of(tables, envelope.message(), envelope.to().as_str(), envelope.limits())
     }
 
-    /// As `new`, for a message that its reader puts back; with whether it was counted as read.
-    pub(super) fn put_back(
-        tables: Tables<'_>,
-        message: &'a Message,
-        own: &'a str,
-        limits: &Limits,
-        was_counted: bool,
-    ) -> Result<Self> {
-        Self::of(tables, message, own, limits, was_counted)
+    /// As `new`, for a message that its reader puts back.
+    pub(super) fn put_back(tables: Tables<'_>, back: &PutBack<'a>, own: &'a str, limits: &Limits) -> Result<Self> {
+        let more = more(back.message, back.was_counted, back.attempts)?;
+        Ok(Self { more, ..Self::of(tables, back.message, own, limits)? })
     }
 
-    fn of(tables: Tables<'_>, message: &'a Message, to: &'a str, limits: &Limits, again: bool) -> Result<Self> {
+    fn of(tables: Tables<'_>, message: &'a Message, to: &'a str, limits: &Limits) -> Result<Self> {
         let id = message.id().as_str();
         if !tables.dialect.takes_id(id) {
             let detail = format!("\"{}\" cannot be a message id in this database", crate::error::Escaped(id));
@@ -89,7 +84,7 @@ impl<'a> Outbound<'a> {
             stamp: message.stamp().as_seconds(),
             content,
             is_broadcast: message.is_broadcast(),
-            more: more(message, again)?,
+            more: more(message, false, 0)?,
         })
     }
 
@@ -154,10 +149,13 @@ impl<'a> Outbound<'a> {
 }
 
 /// What the other columns do not hold, as one JSON object; none where there is nothing.
-fn more(message: &Message, again: bool) -> Result<Option<String>> {
+fn more(message: &Message, again: bool, attempts: u32) -> Result<Option<String>> {
     let mut more = Map::new();
     if again {
         more.insert(PUT_BACK.into(), 1.into());
+    }
+    if attempts > 0 {
+        more.insert(ATTEMPTS.into(), attempts.into());
     }
     if message.stamp_ord() > 0 {
         more.insert(ORDINAL.into(), message.stamp_ord().into());
@@ -192,6 +190,26 @@ pub(super) struct Inbound {
 pub(super) struct Decoded {
     pub(super) message: Message,
     pub(super) counts: bool,
+    /// How often it was handed out and not acknowledged.
+    pub(super) attempts: u32,
+    /// See [`Inbound::sequence`].
+    pub(super) sequence: i64,
+}
+
+/// A message that goes back into a mailbox.
+pub(super) struct PutBack<'a> {
+    pub(super) message: &'a Message,
+    /// Whether it was counted as read.
+    pub(super) was_counted: bool,
+    /// How often it was handed out and not acknowledged.
+    pub(super) attempts: u32,
+    /// Its place in the order; in front of all if nothing is said.
+    pub(super) sequence: Option<i64>,
+}
+
+/// How often a message was handed out and not acknowledged, as our column says.
+pub(super) fn attempts_in(more: &Map<String, Json>) -> u32 {
+    more.get(ATTEMPTS).and_then(Json::as_u64).and_then(|count| u32::try_from(count).ok()).unwrap_or(0)
 }
 
 impl Inbound {
@@ -247,7 +265,12 @@ impl Inbound {
             },
             limits,
         )?;
-        Ok(Decoded { message, counts: !more.contains_key(PUT_BACK) })
+        Ok(Decoded {
+            message,
+            counts: !more.contains_key(PUT_BACK),
+            attempts: attempts_in(&more),
+            sequence: self.sequence,
+        })
     }
 
     /// What our column holds.
