@@ -116,9 +116,7 @@ impl Reader {
         }
         Ok(())
     }
-}
 
-impl Reader {
     /// What turned out to be taken may be in the mailbox again.
     fn doubt_again(&mut self, store: &Store) {
         let is_sound = |found: &&Found| matches!(found, Found::Sound(_));
@@ -312,7 +310,8 @@ pub(super) fn keep_damaged(tx: &mut Tx<'_>, error: &Error, row: &mut Inbound) ->
     tx.driver.execute(&tx.texts.keep_damaged, &params).map(drop)
 }
 
-/// Puts messages back, in front of all that wait or where they are said to have been, in one transaction. Those that are there stay where they are, so it can be done again when it is not known whether it was.
+/// Puts messages back, in front of all that wait or where they are said to have been, in one transaction. Those that are
+/// there stay where they are, so it can be done again when it is not known whether it was.
 pub(super) fn put_back(store: &mut Store, own: &PeerName, messages: &[PutBack<'_>], limits: &Limits) -> Result<()> {
     let mut rows = Vec::with_capacity(messages.len());
     for back in messages {
