@@ -30,7 +30,7 @@ impl Draft {
         room: Vec<u8>,
     ) -> Result<Self> {
         let stamp = Stamp::now();
-        let id = MessageId::made_at(stamp.since_epoch());
+        let id = MessageId::made_at(stamp.as_millis());
         let mut text = text_in(room);
         begin(&mut text, (&id, from, Some(to)), stamp, limits)?;
         text.push_str("0,\"content\":");

@@ -2,7 +2,7 @@
 //! Message ids.
 
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrayvec::ArrayString;
 use uuid::fmt::Hyphenated;
@@ -42,12 +42,13 @@ impl MessageId {
     /// Makes a fresh id.
     #[must_use]
     pub fn generate() -> Self {
-        Self::made_at(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self::made_at(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// Makes a fresh id at a time since the epoch.
-    pub(super) fn made_at(time: Duration) -> Self {
-        let id = maker::next(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    /// Makes a fresh id at so many milliseconds since the epoch.
+    pub(super) fn made_at(millis: u64) -> Self {
+        let id = maker::next(millis);
         Self(Text::of(id.hyphenated().encode_upper(&mut [0; Hyphenated::LENGTH])))
     }
 

@@ -176,7 +176,7 @@ impl Message {
     /// A fresh message of one peer to another.
     pub(crate) fn between(from: PeerName, to: PeerName, content: Content) -> Self {
         let stamp = Stamp::now();
-        Self::made(MessageId::made_at(stamp.since_epoch()), stamp, from, to, content)
+        Self::made(MessageId::made_at(stamp.as_millis()), stamp, from, to, content)
     }
 
     fn made(id: MessageId, stamp: Stamp, from: PeerName, to: PeerName, content: Content) -> Self {
