@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 pub use content::Content;
-pub(crate) use content::is_truthy;
+pub(crate) use content::{ToContent, is_truthy};
 pub(crate) use draft::Draft;
 pub use id::MessageId;
 pub use origin::Origin;
