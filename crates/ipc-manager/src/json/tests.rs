@@ -136,51 +136,6 @@ fn ready_made_text_stays_as_it_is() {
 }
 
 #[test]
-fn every_kind_of_outermost_value_is_written() {
-    #[derive(serde::Serialize)]
-    struct Unit;
-    #[derive(serde::Serialize)]
-    struct New(&'static str);
-    #[derive(serde::Serialize)]
-    struct Pair(u8, i128);
-    #[derive(serde::Serialize)]
-    struct Named {
-        name: &'static str,
-    }
-    #[derive(serde::Serialize)]
-    enum Kind {
-        Unit,
-        New(&'static str),
-        Pair(bool, char),
-        Named { name: Option<&'static str> },
-    }
-    macro_rules! same {
-        ($($value:expr),* $(,)?) => {
-            $(assert_eq!(wire(&$value), serde_json::to_string(&$value).unwrap(), "{}", stringify!($value));)*
-        };
-    }
-    same![
-        "plain",
-        "",
-        "\"",
-        "\n",
-        Some("some"),
-        Some(Some(1)),
-        None::<u8>,
-        New("new"),
-        'c',
-        true,
-        (),
-        Unit,
-        Pair(1, -2)
-    ];
-    same![Named { name: "a" }, Kind::Unit, Kind::New("b"), Kind::Pair(false, 'x'), Kind::Named { name: None }];
-    same![1_i8, 2_i16, 3_i32, 4_i64, 5_i128, 6_u8, 7_u16, 8_u32, 9_u64, 10_u128, 0.5_f32, 1.5_f64, (1, "two"), [1; 3]];
-    same![std::collections::BTreeMap::from([("key", 1)]), vec!["a", "\\"]];
-    assert_eq!(wire(&format_args!("{}-{}", 1, "a")), "\"1-a\"");
-}
-
-#[test]
 fn refuses_to_write_what_it_would_not_read() {
     struct Twice;
     impl serde::Serialize for Twice {
