@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ipc_manager::{Callback, ErrorKind, Handle, Reply, Request, Service, When};
+use ipc_manager::{Callback, ErrorKind, Handle, Reply, Request, Service, Spawn, When};
 use ipc_manager_testkit::{PATIENCE, Sandbox, Test, eventually};
 
 use super::{bus, double};
@@ -27,6 +27,7 @@ pub fn tests() -> Vec<Test> {
         other_threads_have_things_done,
         a_start_hook_that_fails_ends_it,
         peers_that_cannot_be_are_refused,
+        who_joined_again_in_its_process_answers_nothing_from_before,
     ]
 }
 
@@ -311,4 +312,18 @@ fn peers_that_cannot_be_are_refused(_: &Sandbox) {
         Ok(())
     });
     assert_eq!(builder.run().unwrap(), 0);
+}
+
+fn who_joined_again_in_its_process_answers_nothing_from_before(_: &Sandbox) {
+    for protocol in ["MessageFiles", "JSONFile", "LocalMemory", "AtomicPipe", "UnixSocket", "ConnectionUnix"] {
+        let bus = Spawn::builder().protocol(protocol).serializer("JSON").spawn().unwrap();
+        let mut asked = bus.connect("asked").unwrap();
+        let mut asker = Handle::new("asked", bus.info()).unwrap();
+        let id = asker.send_request("asked", "never answered").unwrap();
+        // Nobody looks meanwhile, so there is only the new holder of the name to be seen.
+        assert_eq!(asked.disconnect().unwrap_err().kind(), ErrorKind::UnreadMessages);
+        let _again = bus.connect("asked").unwrap();
+        let error = asker.await_response(&id, Some(PATIENCE)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PeerGone, "{protocol}: {error}");
+    }
 }

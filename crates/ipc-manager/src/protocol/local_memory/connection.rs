@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::collections::btree_map::Entry as Slot;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::listing::Listing;
 use super::store::{Bus, Entry, Holder, Peers, Waiting};
@@ -78,6 +78,7 @@ pub(super) fn open(bus: Arc<Bus>, options: OpenOptions) -> Result<Opened> {
         {
             let entry = slot.get_mut();
             (entry.holder, entry.bell) = (Holder::Connection(number), Arc::clone(&bell));
+            (entry.since, entry.continues) = (SystemTime::now(), true);
             // Whoever had one in hand is gone.
             entry.messages.iter_mut().for_each(|waiting| waiting.mark = None);
             // What came meanwhile rang another bell.

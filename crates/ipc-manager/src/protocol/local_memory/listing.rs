@@ -39,7 +39,7 @@ fn record(name: &PeerName, entry: &Entry) -> PeerRecord {
         Holder::Dead => PeerState::Dead,
     };
     let pid = state.is_alive().then(own_pid);
-    PeerRecord { name: name.clone(), pid, since: None, state, unread: Some(entry.messages.len() as u64) }
+    PeerRecord { name: name.clone(), pid, since: Some(entry.since), state, unread: Some(entry.messages.len() as u64) }
 }
 
 impl Directory for Listing {
@@ -53,6 +53,12 @@ impl Directory for Listing {
     fn peer(&mut self, name: &PeerName) -> Result<Option<PeerRecord>> {
         self.bell.clear();
         Ok(self.bus.peers()?.entries.get(name).map(|entry| record(name, entry)))
+    }
+
+    fn continues(&mut self, name: &PeerName) -> Result<Option<bool>> {
+        let peers = self.bus.peers()?;
+        let held = peers.entries.get(name).filter(|entry| matches!(entry.holder, Holder::Connection(_)));
+        Ok(held.map(|entry| entry.continues))
     }
 
     fn sweep(&mut self) -> Result<Vec<PeerName>> {

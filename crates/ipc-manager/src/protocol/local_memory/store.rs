@@ -38,6 +38,10 @@ pub(super) struct Peers {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) holder: Holder,
+    /// When its holder came.
+    pub(super) since: SystemTime,
+    /// Its holder found the mailbox there, rather than beginning an empty one.
+    pub(super) continues: bool,
     pub(super) messages: VecDeque<Waiting>,
     /// Handed out too often without an acknowledgement.
     pub(super) dead: Vec<Waiting>,
@@ -122,8 +126,8 @@ impl Bus {
 impl Entry {
     /// The entry of one that has just come.
     pub(super) fn fresh(number: u64, bell: &Arc<Bell>) -> Self {
-        let holder = Holder::Connection(number);
-        Self { holder, messages: VecDeque::new(), dead: Vec::new(), bell: Arc::clone(bell) }
+        let (holder, since) = (Holder::Connection(number), SystemTime::now());
+        Self { holder, since, continues: false, messages: VecDeque::new(), dead: Vec::new(), bell: Arc::clone(bell) }
     }
 }
 
