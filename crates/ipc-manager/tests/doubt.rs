@@ -24,6 +24,9 @@ pub fn tests() -> Vec<Test> {
         Test::new("doubt::requeuing_postgresql", |sandbox| requeuing(sandbox, Engine::PostgreSQL)).only_if(postgresql),
         Test::new("doubt::requeuing_mariadb", |sandbox| requeuing(sandbox, Engine::MariaDb)).only_if(mariadb),
         Test::new("doubt::requeuing_mysql", |sandbox| requeuing(sandbox, Engine::MySql)).only_if(mysql),
+        Test::new("doubt::joining_postgresql", |sandbox| joining(sandbox, Engine::PostgreSQL)).only_if(postgresql),
+        Test::new("doubt::joining_mariadb", |sandbox| joining(sandbox, Engine::MariaDb)).only_if(mariadb),
+        Test::new("doubt::joining_mysql", |sandbox| joining(sandbox, Engine::MySql)).only_if(mysql),
         Test::new("doubt::receiving_postgresql", |sandbox| receiving(sandbox, Engine::PostgreSQL)).only_if(postgresql),
         Test::new("doubt::receiving_mariadb", |sandbox| receiving(sandbox, Engine::MariaDb)).only_if(mariadb),
         Test::new("doubt::receiving_mysql", |sandbox| receiving(sandbox, Engine::MySql)).only_if(mysql),
@@ -161,5 +164,20 @@ fn requeuing(sandbox: &Sandbox, engine: Engine) {
         let all: Vec<u64> = (1..=5).map(|_| number(&b.recv_timeout(PATIENCE).unwrap())).collect();
         assert_eq!(all, [1, 2, 3, 4, 5], "{when:?}");
         site.ends_balanced(a, b);
+    }
+}
+
+/// A name is had, or it is free: never taken by a call that says that it failed.
+fn joining(sandbox: &Sandbox, engine: Engine) {
+    for when in [Lost::After, Lost::Before] {
+        let sandbox = Sandbox::within(sandbox.dir());
+        let site = Site::new(&sandbox, engine);
+        let (mut a, _b) = site.waiting();
+        site.relay.lose_next_commit(when);
+        let joined = site.bus.connect("c").or_else(|_| site.bus.connect("c"));
+        assert!(site.relay.has_lost(), "{when:?}");
+        let mut c = joined.unwrap_or_else(|error| panic!("{when:?}: {error:?}"));
+        a.send("c", "here").unwrap();
+        assert_eq!(c.recv_timeout(PATIENCE).unwrap().content(), "here");
     }
 }

@@ -9,6 +9,7 @@ mod leaving;
 mod mailbox;
 mod owning;
 mod polling;
+mod refusals;
 mod taking;
 mod waiting;
 
@@ -34,6 +35,7 @@ pub fn tests() -> Vec<Test> {
         full_disk::tests(),
         owning::tests(),
         ending::tests(),
+        refusals::tests(),
     ]
     .concat()
 }
@@ -41,7 +43,7 @@ pub fn tests() -> Vec<Test> {
 pub fn add_to(suite: Suite) -> Suite {
     let add = [waiting::add_to, polling::add_to, mailbox::add_to, taking::add_to, crash::add_to, descriptors::add_to];
     let suite = add.into_iter().fold(suite, |suite, add| add(suite));
-    [leaving::add_to, full_disk::add_to, owning::add_to, ending::add_to]
+    [leaving::add_to, full_disk::add_to, owning::add_to, ending::add_to, refusals::add_to]
         .into_iter()
         .fold(suite, |suite, add| add(suite))
 }

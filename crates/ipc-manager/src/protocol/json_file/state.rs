@@ -379,3 +379,19 @@ fn object(text: &str) -> Option<Map<String, Value>> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mailbox_whose_messages_cannot_be_told_apart_is_damage() {
+        let state = |mailbox: &str| EMPTY.replace(r#""messages":{}"#, &format!(r#""messages":{{"a":{mailbox}}}"#));
+        for sound in ["[]", "[1,2]", r#"[{"no":"message"}]"#] {
+            assert!(State::is_one(&state(sound)), "{sound}");
+        }
+        for damaged in ["[1 2]", "[1,]", "[,]", "{}", "1"] {
+            assert!(!State::is_one(&state(damaged)), "{damaged}");
+        }
+    }
+}
