@@ -117,7 +117,7 @@ fn pass_on(client: UnixStream, server: UnixStream, shared: &Arc<Shared>) {
     let (shared, loses) = (Arc::clone(shared), Arc::clone(&is_losing));
     thread::spawn(move || {
         copy(client, server, |bytes| {
-            if !bytes.windows(6).any(|word| word == b"COMMIT") {
+            if !commits(bytes) {
                 return true;
             }
             match shared.next.swap(0, Ordering::SeqCst) {
@@ -130,6 +130,13 @@ fn pass_on(client: UnixStream, server: UnixStream, shared: &Arc<Shared>) {
         });
     });
     thread::spawn(move || copy(from_server, to_client, |_| !is_losing.load(Ordering::SeqCst)));
+}
+
+/// Whether a transaction is to be committed: a session that says how it isolates reads something `COMMITTED`.
+fn commits(bytes: &[u8]) -> bool {
+    let word = b"COMMIT";
+    let mut found = bytes.windows(word.len()).enumerate().filter(|(_, here)| here == word);
+    found.any(|(at, _)| bytes.get(at + word.len()) != Some(&b'T'))
 }
 
 /// Passes on what comes, as long as it may; then both ends are closed.
