@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The line to the server is lost at a commit: whatever became of it, each message is read once, in order, and counted.
 
-use ipc_manager::{Client, Message, Spawn, Suspend};
+use ipc_manager::{Client, ErrorKind, Message, Receipt, Spawn, Suspend};
 use ipc_manager_testkit::relay::{Lost, Relay};
 use ipc_manager_testkit::servers::{Database, Engine, Server, can_start, shared};
 use ipc_manager_testkit::{PATIENCE, Sandbox, Test};
@@ -27,6 +27,13 @@ pub fn tests() -> Vec<Test> {
         Test::new("doubt::receiving_postgresql", |sandbox| receiving(sandbox, Engine::PostgreSQL)).only_if(postgresql),
         Test::new("doubt::receiving_mariadb", |sandbox| receiving(sandbox, Engine::MariaDb)).only_if(mariadb),
         Test::new("doubt::receiving_mysql", |sandbox| receiving(sandbox, Engine::MySql)).only_if(mysql),
+        Test::new("doubt::refusing_postgresql", |sandbox| refusing(sandbox, Engine::PostgreSQL)).only_if(postgresql),
+        Test::new("doubt::refusing_mariadb", |sandbox| refusing(sandbox, Engine::MariaDb)).only_if(mariadb),
+        Test::new("doubt::refusing_mysql", |sandbox| refusing(sandbox, Engine::MySql)).only_if(mysql),
+        Test::new("doubt::another_life_postgresql", |sandbox| another_life(sandbox, Engine::PostgreSQL))
+            .only_if(postgresql),
+        Test::new("doubt::another_life_mariadb", |sandbox| another_life(sandbox, Engine::MariaDb)).only_if(mariadb),
+        Test::new("doubt::another_life_mysql", |sandbox| another_life(sandbox, Engine::MySql)).only_if(mysql),
     ]
 }
 
@@ -34,7 +41,7 @@ pub fn tests() -> Vec<Test> {
 struct Site {
     relay: Relay,
     bus: Spawn,
-    _database: Database,
+    database: Database,
 }
 
 impl Site {
@@ -47,7 +54,7 @@ impl Site {
         };
         let relay = Relay::to(database.server().socket(), &sandbox.dir().join(socket));
         let builder = Spawn::builder().protocol(engine.name()).guard(false).route(&dsn);
-        Self { bus: builder.spawn().unwrap(), relay, _database: database }
+        Self { bus: builder.spawn().unwrap(), relay, database }
     }
 
     /// A reader for whom five messages wait.
@@ -125,6 +132,43 @@ fn receiving(sandbox: &Sandbox, engine: Engine) {
         }
         site.ends_balanced(a, b);
     }
+}
+
+/// A peer that was known leaves; what is sent to it then is refused, and nothing of it stays, whenever the line is lost.
+fn refusing(sandbox: &Sandbox, engine: Engine) {
+    for when in [None, Some(Lost::After), Some(Lost::Before)] {
+        let sandbox = Sandbox::within(sandbox.dir());
+        let mut site = Site::new(&sandbox, engine);
+        let (mut a, mut b) = site.waiting();
+        assert_eq!(b.get_at_most(5).unwrap().len(), 5);
+        b.disconnect().unwrap();
+        when.into_iter().for_each(|when| site.relay.lose_next_commit(when));
+        let error = a.send("b", "to nobody").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NoSuchPeer, "{when:?}: {error:?}");
+        let waiting = site.database.execute("SELECT COUNT(*) FROM ipcm_messages").unwrap();
+        assert_eq!(waiting.trim(), "0", "{when:?}");
+        drop(a);
+        let audit = site.bus.shutdown().unwrap();
+        assert!(audit.is_balanced(), "{audit}");
+    }
+}
+
+/// A peer that was known has left, and another has its name, or will: who has it gets what is sent, once.
+fn another_life(sandbox: &Sandbox, engine: Engine) {
+    let site = Site::new(sandbox, engine);
+    let (mut a, mut b) = site.waiting();
+    assert_eq!(b.get_at_most(5).unwrap().len(), 5);
+    b.disconnect().unwrap();
+    let mut b = site.bus.connect("b").unwrap();
+    assert_eq!(a.send("b", &6).unwrap(), Receipt::Delivered);
+    assert_eq!(number(&b.recv_timeout(PATIENCE).unwrap()), 6);
+    b.suspend(Suspend::open_ended()).unwrap();
+    assert_eq!(a.send("b", &7).unwrap(), Receipt::Stored);
+    let mut b = Client::builder("b", site.bus.info()).reconnect().unwrap();
+    assert_eq!(a.send("b", &8).unwrap(), Receipt::Delivered);
+    let both = [7, 8].map(|_| number(&b.recv_timeout(PATIENCE).unwrap()));
+    assert_eq!(both, [7, 8]);
+    site.ends_balanced(a, b);
 }
 
 /// The line is lost again while what was in doubt is given back, and as the name is kept.
