@@ -27,6 +27,9 @@ pub fn tests() -> Vec<Test> {
         Test::new("doubt::receiving_postgresql", |sandbox| receiving(sandbox, Engine::PostgreSQL)).only_if(postgresql),
         Test::new("doubt::receiving_mariadb", |sandbox| receiving(sandbox, Engine::MariaDb)).only_if(mariadb),
         Test::new("doubt::receiving_mysql", |sandbox| receiving(sandbox, Engine::MySql)).only_if(mysql),
+        Test::new("doubt::reporting_postgresql", |sandbox| reporting(sandbox, Engine::PostgreSQL)).only_if(postgresql),
+        Test::new("doubt::reporting_mariadb", |sandbox| reporting(sandbox, Engine::MariaDb)).only_if(mariadb),
+        Test::new("doubt::reporting_mysql", |sandbox| reporting(sandbox, Engine::MySql)).only_if(mysql),
         Test::new("doubt::refusing_postgresql", |sandbox| refusing(sandbox, Engine::PostgreSQL)).only_if(postgresql),
         Test::new("doubt::refusing_mariadb", |sandbox| refusing(sandbox, Engine::MariaDb)).only_if(mariadb),
         Test::new("doubt::refusing_mysql", |sandbox| refusing(sandbox, Engine::MySql)).only_if(mysql),
@@ -130,6 +133,35 @@ fn receiving(sandbox: &Sandbox, engine: Engine) {
             assert_eq!((number(delivery.message()), delivery.attempts()), (expected, 1), "{when:?}");
             delivery.acknowledge(&mut b).unwrap();
         }
+        site.ends_balanced(a, b);
+    }
+}
+
+/// What is no message among those that were in doubt is reported once, whatever becomes of the others.
+fn reporting(sandbox: &Sandbox, engine: Engine) {
+    let (quote, id, content) = match engine {
+        Engine::PostgreSQL => ("\"", "gen_random_uuid()", "decode('ff', 'hex')"),
+        _ => ("`", "UUID()", "X'ff'"),
+    };
+    let columns = format!("id, {quote}to{quote}, {quote}from{quote}, stamp, content, broadcast");
+    for when in [Lost::After, Lost::Before] {
+        let sandbox = Sandbox::within(sandbox.dir());
+        let site = Site::new(&sandbox, engine);
+        let (a, mut b) = site.waiting();
+        let junk = format!("INSERT INTO ipcm_messages ({columns}) VALUES ({id}, 'b', 'a', 1.5, {content}, FALSE)");
+        site.database.execute(&junk).unwrap();
+        site.relay.lose_next_commit(when);
+        b.get_messages().unwrap_err();
+        assert!(site.relay.has_lost() && b.take_damaged().is_empty(), "{when:?}");
+        for expected in 1..=5 {
+            let delivery = b.receive_timeout(PATIENCE).unwrap();
+            assert_eq!(number(delivery.message()), expected, "{when:?}");
+            delivery.acknowledge(&mut b).unwrap();
+        }
+        assert!(b.try_receive().unwrap().is_none());
+        let damaged = b.take_damaged();
+        assert_eq!(damaged.len(), 1, "{when:?}: {damaged:?}");
+        assert!(damaged[0].set_aside().is_some_and(|kept| kept.starts_with("ipcm_damaged")), "{damaged:?}");
         site.ends_balanced(a, b);
     }
 }

@@ -284,7 +284,12 @@ impl Connection for SqlConnection {
             }
             Leave::Suspend { until } => {
                 // What was taken as the connection was lost, and handed to nobody, stays for who continues the name.
-                self.reader.give_back(&mut self.listing.store, &self.held.name, &self.limits)?;
+                let mut inbox = Inbox::default();
+                self.reader.give_back(&mut self.listing.store, &self.held.name, &self.limits, &mut inbox)?;
+                // There is nobody left to ask for it.
+                for damaged in &inbox.damaged {
+                    log::warn!("{}: set aside: {}", self.held.name, damaged.error());
+                }
                 // Who rings from here on looks at the store, and rings whoever continues the name.
                 self.go_deaf()?;
                 self.held.suspend(&mut self.listing.store, until, stats)?;
