@@ -58,6 +58,7 @@ mod protocol;
 mod route;
 pub mod serializer;
 mod service;
+mod short_text;
 mod stats;
 mod system;
 

@@ -276,7 +276,7 @@ impl ClientBuilder {
             outbox: Outbox::default(),
             unsent: Vec::new(),
             receipts: Vec::new(),
-            room: Vec::new(),
+            rooms: Vec::new(),
             last_to: std::cell::RefCell::default(),
             inbox: Inbox::default(),
             desk: None,

@@ -86,8 +86,8 @@ pub struct Client {
     unsent: Vec<Error>,
     /// Room for the receipt of one message, and for the next one that is taken; both are empty between calls.
     receipts: Vec<Receipt>,
-    /// Room for the payload of one message.
-    room: Vec<u8>,
+    /// Rooms for the payloads of messages, left by those that were sent.
+    rooms: Vec<Vec<u8>>,
     /// Whether the protocol takes a message as its JSON text.
     ships_text: bool,
     /// Whom the last message was made for.

@@ -9,7 +9,7 @@ use super::Client;
 use crate::error::Result;
 #[cfg(doc)]
 use crate::error::{ErrorKind, Stored};
-use crate::message::{Content, Draft, Message};
+use crate::message::{Content, Draft, Message, ToContent};
 use crate::name::PeerName;
 use crate::protocol::Receipt;
 use crate::system::Deadline;
@@ -22,6 +22,10 @@ impl Client {
     /// [`InvalidName`](ErrorKind::InvalidName), [`Serialize`](ErrorKind::Serialize),
     /// [`TooLarge`](ErrorKind::TooLarge).
     pub fn message<T: Serialize + ?Sized>(&self, to: &str, content: &T) -> Result<Message> {
+        self.message_of(to, content)
+    }
+
+    pub(crate) fn message_of<T: ToContent + ?Sized>(&self, to: &str, content: &T) -> Result<Message> {
         let content = Content::within(content, &self.limits)?;
         let to = self.recipient(to)?;
         self.last_to.replace(Some(to.clone()));
@@ -38,7 +42,7 @@ impl Client {
 
     /// Makes a message and sends it: where the protocol takes bytes it is encoded at once, and is a [`Message`] only if
     /// something stands in the way.
-    fn send_new<T: Serialize + ?Sized>(
+    fn send_new<T: ToContent + ?Sized>(
         &mut self,
         operation: &'static str,
         to: &str,
@@ -47,11 +51,11 @@ impl Client {
     ) -> Result<Receipt> {
         self.check(operation)?;
         if !self.ships_text || !self.outbox.is_empty() {
-            let message = self.message(to, content).map_err(|error| error.during(operation))?;
+            let message = self.message_of(to, content).map_err(|error| error.during(operation))?;
             return self.send_one(operation, message, deadline);
         }
         let to = self.recipient(to).map_err(|error| error.during(operation))?;
-        let room = std::mem::take(&mut self.room);
+        let room = self.rooms.pop().unwrap_or_default();
         let draft = Draft::new((&self.name, &to), content, &self.limits, room);
         self.send_draft(operation, to, draft.map_err(|error| error.during(operation))?, deadline)
     }
@@ -107,6 +111,16 @@ impl Client {
     /// as soon as there is room: [`Stored::Maybe`].
     pub fn send_timeout<T: Serialize + ?Sized>(&mut self, to: &str, content: &T, timeout: Duration) -> Result<Receipt> {
         self.send_new("send_timeout", to, content, Some(Deadline::after(timeout)))
+    }
+
+    /// As [`try_send`](Client::try_send), or with a deadline as [`send_timeout`](Client::send_timeout).
+    pub(crate) fn send_content<T: ToContent + ?Sized>(
+        &mut self,
+        to: &str,
+        content: &T,
+        deadline: Option<Deadline>,
+    ) -> Result<Receipt> {
+        self.send_new(if deadline.is_some() { "send_timeout" } else { "try_send" }, to, content, deadline)
     }
 
     /// Sends a message as it is, but for the sender, which is always this client.

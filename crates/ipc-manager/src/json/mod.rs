@@ -5,6 +5,7 @@
 //! 0x7F as Latin-1, and keeps wide integers as text. [`normalise`] turns a text that it could have sent into one that
 //! serde_json reads in the same sense; [`to_wire`] writes one that it reads in the same sense.
 
+mod at_once;
 mod read;
 #[cfg(test)]
 mod tests;

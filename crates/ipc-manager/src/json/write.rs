@@ -9,6 +9,7 @@ use std::io;
 use serde::Serialize;
 use serde_json::ser::{CharEscape, Formatter, Serializer};
 
+use super::at_once::AtOnce;
 use super::read;
 use super::token::is_plain;
 use crate::error::{Error, ErrorKind, Result};
@@ -25,8 +26,18 @@ use crate::limits::Limits;
 /// nested too deep, or the value refuses, or has no sound JSON text.
 pub(crate) fn to_wire<T: Serialize + ?Sized>(value: &T, limits: &Limits, out: &mut String) -> Result<()> {
     let start = out.len();
-    let mut bytes = std::mem::take(out).into_bytes();
-    let written = append(value, limits, &mut bytes, start);
+    let refused = Cell::new(None);
+    let mut general = None;
+    let written = value.serialize(AtOnce::new(out, limits, &refused, &mut general));
+    let Some(general) = general else {
+        // Written at once, or the value refused before a byte was written.
+        return written.map_err(|error| not_written(&refused, limits, error));
+    };
+    let mut bytes = general.into_inner().bytes;
+    let written = match written {
+        Ok(()) => check(&mut bytes, start, limits),
+        Err(error) => Err(not_written(&refused, limits, error)),
+    };
     if written.is_err() {
         bytes.truncate(start);
     }
@@ -52,26 +63,19 @@ pub(crate) fn text_to_wire(text: &str, limits: &Limits, out: &mut String) -> Res
     Ok(())
 }
 
-fn append<T: Serialize + ?Sized>(value: &T, limits: &Limits, bytes: &mut Vec<u8>, start: usize) -> Result<()> {
-    let refused = Cell::new(None);
-    let writer = Bounded { bytes, end: start.saturating_add(limits.decoded_bytes), refused: &refused };
-    let formatter = Wire { depth: 0, limit: limits.json_depth, refused: &refused };
-    let written = value.serialize(&mut Serializer::with_formatter(writer, formatter));
-    if let Err(error) = written {
-        return Err(match refused.get() {
-            Some(Refused::Size) => {
-                let limit = limits.decoded_bytes;
-                Error::new(ErrorKind::TooLarge, format!("the JSON text passes the limit of {limit} bytes"))
-            }
-            Some(Refused::Depth) => read::too_deep(ErrorKind::Serialize, limits.json_depth),
-            None => Error::new(ErrorKind::Serialize, "the value cannot be written as JSON").with_source(error),
-        });
+fn not_written(refused: &Cell<Option<Refused>>, limits: &Limits, error: serde_json::Error) -> Error {
+    match refused.get() {
+        Some(Refused::Size) => {
+            let limit = limits.decoded_bytes;
+            Error::new(ErrorKind::TooLarge, format!("the JSON text passes the limit of {limit} bytes"))
+        }
+        Some(Refused::Depth) => read::too_deep(ErrorKind::Serialize, limits.json_depth),
+        None => Error::new(ErrorKind::Serialize, "the value cannot be written as JSON").with_source(error),
     }
-    if let [b'"', inside @ .., b'"'] = &bytes[start..]
-        && is_plain(inside)
-    {
-        return Ok(());
-    }
+}
+
+/// Reads back what was written behind `start`.
+fn check(bytes: &mut Vec<u8>, start: usize, limits: &Limits) -> Result<()> {
     // Only a fragment that came in ready-made can still change here: a wide integer in it becomes a string.
     if let Cow::Owned(changed) = read::scan(&bytes[start..], read::Source::Own, limits)? {
         bytes.truncate(start);
@@ -126,8 +130,12 @@ fn write_micros(micros: u64, out: &mut String) {
     out.push_str(std::str::from_utf8(&digits[begin..end]).unwrap_or("0.0"));
 }
 
+/// The general way to write: every part is looked at.
+pub(super) type General<'a> = Serializer<Bounded<'a>, Wire<'a>>;
+
+/// Which limit a text passed.
 #[derive(Clone, Copy)]
-enum Refused {
+pub(super) enum Refused {
     Size,
     Depth,
 }
@@ -138,10 +146,17 @@ fn refuse(slot: &Cell<Option<Refused>>, why: Refused) -> io::Result<()> {
     Err(io::ErrorKind::Other.into())
 }
 
-struct Bounded<'a> {
-    bytes: &'a mut Vec<u8>,
+/// Takes so many bytes and no more.
+pub(super) struct Bounded<'a> {
+    bytes: Vec<u8>,
     end: usize,
     refused: &'a Cell<Option<Refused>>,
+}
+
+impl<'a> Bounded<'a> {
+    pub(super) fn new(bytes: Vec<u8>, end: usize, refused: &'a Cell<Option<Refused>>) -> Self {
+        Self { bytes, end, refused }
+    }
 }
 
 impl io::Write for Bounded<'_> {
@@ -162,13 +177,18 @@ impl io::Write for Bounded<'_> {
     }
 }
 
-struct Wire<'a> {
+/// The form that the reference reads.
+pub(super) struct Wire<'a> {
     depth: usize,
     limit: usize,
     refused: &'a Cell<Option<Refused>>,
 }
 
-impl Wire<'_> {
+impl<'a> Wire<'a> {
+    pub(super) fn new(limit: usize, refused: &'a Cell<Option<Refused>>) -> Self {
+        Self { depth: 0, limit, refused }
+    }
+
     fn open<W: ?Sized + io::Write>(&mut self, writer: &mut W, bracket: &[u8]) -> io::Result<()> {
         if self.depth >= self.limit {
             return refuse(self.refused, Refused::Depth);

@@ -39,6 +39,21 @@ pub struct Content {
     value: OnceLock<Box<Value>>,
 }
 
+/// What can be the content of a message: every value that can be JSON, and what knows its JSON text itself.
+pub(crate) trait ToContent {
+    /// Appends its JSON text: ASCII, and nothing that [`json::normalise`] would refuse.
+    ///
+    /// # Errors
+    /// As [`json::to_wire`] has them.
+    fn append_to(&self, out: &mut String, limits: &Limits) -> Result<()>;
+}
+
+impl<T: Serialize + ?Sized> ToContent for T {
+    fn append_to(&self, out: &mut String, limits: &Limits) -> Result<()> {
+        json::to_wire(self, limits, out)
+    }
+}
+
 impl Content {
     /// Encodes a value.
     ///
@@ -71,11 +86,11 @@ impl Content {
         Self::new(raw)
     }
 
-    pub(crate) fn within<T: Serialize + ?Sized>(value: &T, limits: &Limits) -> Result<Self> {
+    pub(crate) fn within<T: ToContent + ?Sized>(value: &T, limits: &Limits) -> Result<Self> {
         // Room that serves again, so that what is kept has its size at once. A value that encodes others finds none.
         let mut text = ROOM.with(Cell::take);
         text.clear();
-        let written = json::to_wire(value, &limits_within(limits), &mut text);
+        let written = value.append_to(&mut text, &limits_within(limits));
         let content = written.map(|()| Self::checked(text.as_str().into()));
         if text.capacity() <= MOST_ROOM {
             ROOM.set(text);

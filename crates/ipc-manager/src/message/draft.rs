@@ -3,13 +3,10 @@
 
 use std::ops::Range;
 
-use serde::Serialize;
-
-use super::content::{self, limits_within};
+use super::content::{self, ToContent, limits_within};
 use super::wire::{begin, text_in};
 use super::{Content, Message, MessageId, Stamp};
 use crate::error::Result;
-use crate::json;
 use crate::limits::Limits;
 use crate::name::PeerName;
 
@@ -23,19 +20,19 @@ pub(crate) struct Draft {
 
 impl Draft {
     /// Makes a message between two peers, in a buffer that has served before.
-    pub(crate) fn new<T: Serialize + ?Sized>(
+    pub(crate) fn new<T: ToContent + ?Sized>(
         (from, to): (&PeerName, &PeerName),
         content: &T,
         limits: &Limits,
         room: Vec<u8>,
     ) -> Result<Self> {
         let stamp = Stamp::now();
-        let id = MessageId::made_at(stamp.since_epoch());
+        let id = MessageId::made_at(stamp.as_millis());
         let mut text = text_in(room);
         begin(&mut text, (&id, from, Some(to)), stamp, limits)?;
         text.push_str("0,\"content\":");
         let start = text.len();
-        json::to_wire(content, &limits_within(limits), &mut text)?;
+        content.append_to(&mut text, &limits_within(limits))?;
         let content = start..text.len();
         if &text[content.clone()] == "null" {
             return Err(content::is_null());

@@ -2,13 +2,13 @@
 //! Message ids.
 
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use arrayvec::ArrayString;
 use uuid::fmt::Hyphenated;
 
 use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::limits::MESSAGE_ID_BYTES;
+use crate::short_text::ShortText;
 
 mod maker;
 
@@ -23,32 +23,20 @@ mod maker;
 /// # Ok::<(), ipc_manager::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct MessageId(Text);
-
-/// Made ids, and most others, need no memory of their own.
-#[derive(Clone)]
-enum Text {
-    Short(ArrayString<{ Hyphenated::LENGTH }>),
-    Long(Box<str>),
-}
-
-impl Text {
-    fn of(id: &str) -> Self {
-        ArrayString::from(id).map_or_else(|_| Self::Long(id.into()), Self::Short)
-    }
-}
+pub struct MessageId(ShortText<{ Hyphenated::LENGTH }>);
 
 impl MessageId {
     /// Makes a fresh id.
     #[must_use]
     pub fn generate() -> Self {
-        Self::made_at(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self::made_at(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// Makes a fresh id at a time since the epoch.
-    pub(super) fn made_at(time: Duration) -> Self {
-        let id = maker::next(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
-        Self(Text::of(id.hyphenated().encode_upper(&mut [0; Hyphenated::LENGTH])))
+    /// Makes a fresh id at so many milliseconds since the epoch.
+    pub(super) fn made_at(millis: u64) -> Self {
+        let id = maker::next(millis);
+        Self((&*id.hyphenated().encode_upper(&mut [0; Hyphenated::LENGTH])).into())
     }
 
     /// Parses an id to send under: 1 to 64 of the characters `0-9 A-Z a-z _ -`. An id is a file name on some
@@ -65,14 +53,14 @@ impl MessageId {
             );
             return Err(Error::new(ErrorKind::InvalidName, detail));
         }
-        Ok(Self(Text::of(id)))
+        Ok(Self(id.into()))
     }
 
     /// Takes an id that another implementation may have chosen: any text of 1 to 255 bytes without control characters.
     pub(crate) fn foreign(id: &str) -> Option<Self> {
         let is_printable = |id: &str| id.bytes().all(|byte| matches!(byte, b' '..=b'~'));
         let is_allowed = is_printable(id) || !id.chars().any(char::is_control);
-        (!id.is_empty() && id.len() <= 255 && is_allowed).then(|| Self(Text::of(id)))
+        (!id.is_empty() && id.len() <= 255 && is_allowed).then(|| Self(id.into()))
     }
 
     /// Whether this thread made it. Ids of one thread sort in the order of their making.
@@ -83,10 +71,7 @@ impl MessageId {
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        match &self.0 {
-            Text::Short(text) => text,
-            Text::Long(text) => text,
-        }
+        self.0.as_str()
     }
 }
 

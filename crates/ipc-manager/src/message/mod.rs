@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 pub use content::Content;
-pub(crate) use content::is_truthy;
+pub(crate) use content::{ToContent, is_truthy};
 pub(crate) use draft::Draft;
 pub use id::MessageId;
 pub use origin::Origin;
@@ -176,7 +176,7 @@ impl Message {
     /// A fresh message of one peer to another.
     pub(crate) fn between(from: PeerName, to: PeerName, content: Content) -> Self {
         let stamp = Stamp::now();
-        Self::made(MessageId::made_at(stamp.since_epoch()), stamp, from, to, content)
+        Self::made(MessageId::made_at(stamp.as_millis()), stamp, from, to, content)
     }
 
     fn made(id: MessageId, stamp: Stamp, from: PeerName, to: PeerName, content: Content) -> Self {

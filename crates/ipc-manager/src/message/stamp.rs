@@ -45,9 +45,12 @@ impl Stamp {
         seconds.is_finite().then_some(Self(seconds))
     }
 
-    /// Time since the epoch; none for a stamp before it.
-    pub(super) fn since_epoch(self) -> std::time::Duration {
-        std::time::Duration::try_from_secs_f64(self.0).unwrap_or_default()
+    /// Whole milliseconds since the epoch; none for a stamp before it.
+    pub(super) fn as_millis(self) -> u64 {
+        // Past either end the nearest that there is.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let millis = (self.0 * 1e3) as u64;
+        millis
     }
 
     /// Seconds since the epoch.

@@ -66,7 +66,7 @@ impl Service {
                 open.parts.push(payload);
                 return Ok(());
             }
-            let response = ResponseOut { ipcm_more: Some(true), ..ResponseOut::new(ticket.id(), &payload) };
+            let response = ResponseOut { more: true, ..ResponseOut::new(ticket.id(), &payload) };
             self.send_response_out(ticket, &response)
         };
         respond().map_err(|error: Error| error.during("respond").about_peer(ticket.from().as_str()))
@@ -84,8 +84,8 @@ impl Service {
         error: Option<&str>,
     ) -> Result<()> {
         let payload = Payload::new(value)?;
-        let response = ResponseOut { ipcm_error: error, ..ResponseOut::new(id, &payload) };
-        let message = self.client.message(peer, &response)?;
+        let response = ResponseOut { error, ..ResponseOut::new(id, &payload) };
+        let message = self.client.message_of(peer, &response)?;
         self.send_message(message).map_err(|error| error.during("send_response"))
     }
 
@@ -149,7 +149,7 @@ impl Service {
         };
         let ticket = request.ticket();
         let answered = payload.and_then(|payload| {
-            let response = ResponseOut { ipcm_answer: Some(ask), ..ResponseOut::new(ticket.id(), &payload) };
+            let response = ResponseOut { answer: Some(ask), ..ResponseOut::new(ticket.id(), &payload) };
             self.send_response_out(&ticket, &response)
         });
         Some(self.settle_answer(&ticket, answered))
@@ -195,7 +195,7 @@ impl Service {
 
     fn send_error(&mut self, ticket: &Ticket, words: &str) -> Result<()> {
         let null = Payload::null();
-        let response = ResponseOut { ipcm_error: Some(words), ..ResponseOut::new(ticket.id(), &null) };
+        let response = ResponseOut { error: Some(words), ..ResponseOut::new(ticket.id(), &null) };
         self.send_response_out(ticket, &response)
     }
 
@@ -205,7 +205,7 @@ impl Service {
             let sent = self.outgoing.send_new(&mut self.client, ticket.from().as_str(), response);
             return sent.or_else(|error| self.answer_refused(ticket.from(), error));
         }
-        let message = self.client.message(ticket.from().as_str(), response)?;
+        let message = self.client.message_of(ticket.from().as_str(), response)?;
         if self.outgoing.put_together(message) { self.send_together() } else { Ok(()) }
     }
 

@@ -12,7 +12,7 @@ use super::requester::{Accepted, Awaits, Requester};
 use super::waiting::{self, Asker, Manner};
 use crate::client::Client;
 use crate::error::{Error, Result};
-use crate::message::Message;
+use crate::message::{Message, ToContent};
 use crate::system::Deadline;
 
 /// Called with the response, or with why none will come.
@@ -23,6 +23,20 @@ pub(super) struct Joined<'a> {
     pub(super) client: &'a mut Client,
     pub(super) requester: &'a mut Requester<OnResponse>,
     pub(super) buffer: &'a mut VecDeque<Message>,
+}
+
+impl Joined<'_> {
+    /// Gives a message to whoever waits for it.
+    fn hand_over(&mut self, message: Message) {
+        match Envelope::of(&message) {
+            Envelope::Response(parts) => match self.requester.accept(Response::new(message, parts)) {
+                Accepted::Call(callback, response) => callback(Ok(response)),
+                Accepted::Unexpected(response) => self.requester.report(&response),
+                Accepted::Kept | Accepted::Unwanted => {}
+            },
+            _ => self.buffer.push_back(message),
+        }
+    }
 }
 
 impl Asker for Joined<'_> {
@@ -39,24 +53,20 @@ impl Asker for Joined<'_> {
     fn receive(&mut self) -> Result<usize> {
         let messages = self.client.get_messages()?;
         let count = messages.len();
-        for message in messages {
-            match Envelope::of(&message) {
-                Envelope::Response(parts) => match self.requester.accept(Response::new(message, parts)) {
-                    Accepted::Call(callback, response) => callback(Ok(response)),
-                    Accepted::Unexpected(response) => self.requester.report(&response),
-                    Accepted::Kept | Accepted::Unwanted => {}
-                },
-                _ => self.buffer.push_back(message),
-            }
-        }
+        messages.into_iter().for_each(|message| self.hand_over(message));
         Ok(count)
     }
 
-    fn post<T: Serialize + ?Sized>(&mut self, to: &str, content: &T, deadline: Deadline) -> Result<()> {
-        match deadline.remaining() {
-            Some(left) => self.client.send_timeout(to, content, left).map(drop),
-            None => self.client.send(to, content).map(drop),
+    fn receive_next(&mut self) -> Result<()> {
+        if let Some(message) = self.client.try_recv()? {
+            self.hand_over(message);
         }
+        Ok(())
+    }
+
+    fn post<T: ToContent + ?Sized>(&mut self, to: &str, content: &T, deadline: Deadline) -> Result<()> {
+        let waits = !deadline.is_never() || self.client.is_blocking();
+        self.client.send_content(to, content, waits.then_some(deadline)).map(drop)
     }
 
     fn give_up(&mut self, callback: OnResponse, error: Error) -> Result<()> {

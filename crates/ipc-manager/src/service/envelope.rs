@@ -2,6 +2,7 @@
 //! Requests and responses on the wire: contents of ordinary messages with keys of their own, as docs/formats.md
 //! describes them. Only contents that can be one are decoded.
 
+mod outgoing;
 mod plain;
 
 use std::fmt;
@@ -15,7 +16,10 @@ use serde_json::value::RawValue;
 use crate::error::{Error, ErrorKind, Result};
 use crate::json;
 use crate::limits::Limits;
-use crate::message::{Content, Message, MessageId, is_truthy};
+use crate::message::{Message, MessageId, is_truthy};
+use crate::short_text::ShortText;
+
+pub(super) use outgoing::{CancelOut, RequestOut, ResponseOut};
 
 /// The value of [`Wire::ipcm_ask`] that asks for nothing but an answer.
 pub(super) const PING: &str = "ping";
@@ -29,52 +33,73 @@ pub(super) const DESCRIBE: &str = "describe";
 /// assert_eq!(id.to_string(), "order-17");
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId {
-    /// As it stands on the wire: a string, unless another implementation chose something else.
-    json: Box<str>,
+pub struct RequestId(Id);
+
+/// Any JSON value that is true for the reference can be an id. Equal ones are kept alike.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Id {
+    /// A text of ASCII characters without any to escape: nearly every id.
+    Text(ShortText<36>),
+    /// The JSON text of any other.
+    Json(Box<str>),
 }
 
 impl RequestId {
-    /// An id of the caller's choice. It must not be empty, nor `0`: that is no id on the wire.
+    /// Takes an id of the caller's choice. It must not be empty, nor `0`: that is no id on the wire.
     #[must_use]
     pub fn new(id: &str) -> Self {
-        // A text as JSON, which cannot fail.
-        Self { json: serde_json::to_string(id).unwrap_or_default().into() }
+        if json::is_plain(id.as_bytes()) { Self::plain(id) } else { Self::of(&id.into()) }
     }
 
     pub(super) fn generate() -> Self {
-        Self::new(MessageId::generate().as_str())
+        Self::plain(MessageId::generate().as_str())
+    }
+
+    /// Of a text without anything to escape.
+    fn plain(id: &str) -> Self {
+        Self(Id::Text(id.into()))
     }
 
     fn of(value: &Value) -> Self {
-        Self { json: value.to_string().into() }
+        match value.as_str().filter(|text| json::is_plain(text.as_bytes())) {
+            Some(text) => Self::plain(text),
+            None => {
+                let text = value.to_string();
+                // It came in a message that was checked, or is a text.
+                Self(Id::Json(on_the_wire(text.clone(), &Limits::DEFAULT).unwrap_or(text).into()))
+            }
+        }
+    }
+
+    fn append_to(&self, out: &mut String) {
+        match &self.0 {
+            Id::Text(text) => {
+                out.push('"');
+                out.push_str(text.as_str());
+                out.push('"');
+            }
+            Id::Json(json) => out.push_str(json),
+        }
     }
 }
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match serde_json::from_str(&self.json) {
-            Ok(Value::String(text)) => f.write_str(&text),
-            _ => f.write_str(&self.json),
+        match &self.0 {
+            Id::Text(text) => f.write_str(text.as_str()),
+            Id::Json(json) => match serde_json::from_str(json) {
+                Ok(Value::String(text)) => f.write_str(&text),
+                _ => f.write_str(json),
+            },
         }
     }
 }
 
 impl fmt::Debug for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", crate::error::Escaped(&self.json))
-    }
-}
-
-impl Serialize for RequestId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        // Nearly every id is a string without anything to escape.
-        let plain = self.json.strip_prefix('"').and_then(|json| json.strip_suffix('"'));
-        if let Some(plain) = plain.filter(|plain| !plain.contains('\\')) {
-            return serializer.serialize_str(plain);
-        }
-        let raw: &RawValue = serde_json::from_str(&self.json).map_err(serde::ser::Error::custom)?;
-        raw.serialize(serializer)
+        let mut json = String::new();
+        self.append_to(&mut json);
+        write!(f, "{}", crate::error::Escaped(&json))
     }
 }
 
@@ -94,10 +119,8 @@ impl Payload {
     /// Encodes a value; null may be one.
     pub(super) fn new<T: Serialize + ?Sized>(value: &T) -> Result<Self> {
         let mut text = String::new();
-        // Two levels belong to the message and the envelope around it.
-        let limits = Limits { json_depth: Limits::DEFAULT.json_depth.saturating_sub(2), ..Limits::DEFAULT };
-        json::to_wire(value, &limits, &mut text)?;
-        Ok(Self::of(&text))
+        json::to_wire(value, &limits_inside(), &mut text)?;
+        Ok(Self { json: (text != "null").then(|| text.into()), value: OnceLock::new() })
     }
 
     /// Of JSON text that was checked, or written here.
@@ -106,8 +129,13 @@ impl Payload {
     }
 
     /// Several values as one array.
+    ///
+    /// # Errors
+    /// As of [`new`](Payload::new): together they may pass a limit.
     pub(super) fn array(parts: &[Self]) -> Result<Self> {
-        Self::new(parts)
+        let parts: Vec<&str> = parts.iter().map(Self::as_json).collect();
+        let text = format!("[{}]", parts.join(","));
+        on_the_wire(text, &limits_inside()).map(|text| Self::of(&text))
     }
 
     pub(super) fn is_null(&self) -> bool {
@@ -136,11 +164,18 @@ impl Payload {
     }
 }
 
-impl Serialize for Payload {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let raw: &RawValue = serde_json::from_str(self.as_json()).map_err(serde::ser::Error::custom)?;
-        raw.serialize(serializer)
-    }
+/// JSON text as it may be sent.
+fn on_the_wire(text: String, limits: &Limits) -> Result<String> {
+    let raw = RawValue::from_string(text)
+        .map_err(|error| Error::new(ErrorKind::Serialize, "this is not JSON").with_source(error))?;
+    let mut text = String::new();
+    json::to_wire(&raw, limits, &mut text)?;
+    Ok(text)
+}
+
+/// The limits of what is within an envelope: two levels belong to the message and the envelope around it.
+fn limits_inside() -> Limits {
+    Limits { json_depth: Limits::DEFAULT.json_depth.saturating_sub(2), ..Limits::DEFAULT }
 }
 
 impl fmt::Debug for Payload {
@@ -247,59 +282,10 @@ impl Envelope {
     }
 }
 
-/// A request as it is sent.
-#[derive(Serialize)]
-pub(super) struct RequestOut<'a, T: Serialize + ?Sized> {
-    ipcm_request_id: &'a RequestId,
-    request: &'a T,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ipcm_stream: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ipcm_ask: Option<&'a str>,
-}
-
-impl<'a, T: Serialize + ?Sized> RequestOut<'a, T> {
-    pub(super) fn new(id: &'a RequestId, request: &'a T, takes_many: bool) -> Self {
-        Self { ipcm_request_id: id, request, ipcm_stream: takes_many.then_some(true), ipcm_ask: None }
-    }
-
-    pub(super) fn asking(mut self, ask: Option<&'a str>) -> Self {
-        self.ipcm_ask = ask;
-        self
-    }
-}
-
-/// A response as it is sent.
-#[derive(Serialize)]
-pub(super) struct ResponseOut<'a> {
-    pub(super) ipcm_response_id: &'a RequestId,
-    pub(super) response: &'a Payload,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) ipcm_error: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) ipcm_more: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) ipcm_answer: Option<&'a str>,
-}
-
-impl<'a> ResponseOut<'a> {
-    pub(super) fn new(id: &'a RequestId, response: &'a Payload) -> Self {
-        Self { ipcm_response_id: id, response, ipcm_error: None, ipcm_more: None, ipcm_answer: None }
-    }
-}
-
-/// The content that takes a request back.
-pub(super) fn cancel(id: &RequestId) -> Result<Content> {
-    #[derive(Serialize)]
-    struct Cancel<'a> {
-        ipcm_cancel_id: &'a RequestId,
-    }
-    Content::new(&Cancel { ipcm_cancel_id: id })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::ToContent;
     use serde_json::json;
 
     fn envelope(content: &Value) -> Envelope {
@@ -334,11 +320,70 @@ mod tests {
 
     #[test]
     fn what_is_sent_has_both_keys_and_no_more_than_it_must() {
+        let sent = |content: &dyn ToContent| {
+            let mut out = String::new();
+            content.append_to(&mut out, &Limits::DEFAULT).map(|()| out)
+        };
         let id = RequestId::new("x");
-        let sent = serde_json::to_value(RequestOut::new(&id, &Value::Null, false)).unwrap();
-        assert_eq!(sent, json!({"ipcm_request_id": "x", "request": null}));
-        let sent = serde_json::to_value(ResponseOut::new(&id, &Payload::null())).unwrap();
-        assert_eq!(sent, json!({"ipcm_response_id": "x", "response": null}));
+        assert_eq!(
+            sent(&RequestOut::new(&id, &Value::Null, false)).unwrap(),
+            r#"{"ipcm_request_id":"x","request":null}"#
+        );
+        let all = RequestOut::new(&id, "a\"", true).asking(Some(PING));
+        assert_eq!(
+            sent(&all).unwrap(),
+            r#"{"ipcm_request_id":"x","request":"a\"","ipcm_stream":true,"ipcm_ask":"ping"}"#
+        );
+        let null = Payload::null();
+        assert_eq!(sent(&ResponseOut::new(&id, &null)).unwrap(), r#"{"ipcm_response_id":"x","response":null}"#);
+        let all = ResponseOut { error: Some("\u{e9}"), more: true, answer: Some(PING), ..ResponseOut::new(&id, &null) };
+        assert_eq!(
+            sent(&all).unwrap(),
+            r#"{"ipcm_response_id":"x","response":null,"ipcm_error":"\u00e9","ipcm_more":true,"ipcm_answer":"ping"}"#
+        );
+        assert_eq!(sent(&CancelOut(&id)).unwrap(), r#"{"ipcm_cancel_id":"x"}"#);
+    }
+
+    #[test]
+    fn limits_hold_for_the_whole_of_what_is_sent() {
+        let sent = |content: &dyn ToContent, limits: &Limits| {
+            content.append_to(&mut String::new(), limits).map_err(|error| error.kind())
+        };
+        let (id, pair) = (RequestId::new("x"), json!([[1], 2]));
+        let response = Payload::new(&pair).unwrap();
+        let envelope = (RequestOut::new(&id, &pair, false), ResponseOut::new(&id, &response));
+        let both = |limits: &Limits| (sent(&envelope.0, limits), sent(&envelope.1, limits));
+        let of = |bytes, depth, elements| Limits {
+            decoded_bytes: bytes,
+            json_depth: depth,
+            json_elements: elements,
+            ..Limits::DEFAULT
+        };
+        assert_eq!(both(&of(100, 3, 100)), (Ok(()), Ok(())));
+        assert_eq!(both(&of(30, 3, 100)), (Err(ErrorKind::TooLarge), Err(ErrorKind::TooLarge)));
+        assert_eq!(both(&of(100, 2, 100)), (Err(ErrorKind::Serialize), Err(ErrorKind::Serialize)));
+        assert_eq!(both(&of(100, 3, 2)), (Err(ErrorKind::TooLarge), Err(ErrorKind::TooLarge)));
+    }
+
+    #[test]
+    fn ids_of_any_kind_are_echoed_as_they_came() {
+        let echoed = |json: &str| {
+            let content: Value = serde_json::from_str(&format!(r#"{{"ipcm_request_id":{json},"request":1}}"#)).unwrap();
+            let Envelope::Request(request) = envelope(&content) else { panic!("{json} is an id") };
+            let mut out = String::new();
+            request.id.append_to(&mut out);
+            (out, request.id.to_string())
+        };
+        let long = format!("\"{}\"", "x".repeat(100));
+        for json in ["\"x\"", "17", "1.5", "[1,\"a\"]", "{\"a\":null}", "true", "\"a\\\"b\"", &long] {
+            assert_eq!(echoed(json).0, json);
+        }
+        assert_eq!(echoed("\"\u{e9}\""), ("\"\\u00e9\"".to_owned(), "\u{e9}".to_owned()));
+        assert_eq!(RequestId::new("\u{e9} \"").to_string(), "\u{e9} \"");
+    }
+
+    #[test]
+    fn parts_become_one_array() {
         let parts = [Payload::new(&1).unwrap(), Payload::new("a").unwrap()];
         assert_eq!(Payload::array(&parts).unwrap().as_json(), r#"[1,"a"]"#);
     }

@@ -5,8 +5,6 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use serde::Serialize;
-
 use super::activity::Activity;
 use super::callback::When;
 use super::envelope::{Envelope, RequestId};
@@ -18,7 +16,7 @@ use super::waiting::{self, Asker, LONGEST_SLEEP};
 use crate::bus::Signal;
 use crate::client::Client;
 use crate::error::{Error, Result};
-use crate::message::Message;
+use crate::message::{Message, ToContent};
 use crate::protocol::Wanted;
 use crate::system::signals::SignalWatch;
 use crate::system::{Deadline, poll, process};
@@ -52,9 +50,23 @@ impl Service {
         activity.peers = self.peer_watch.changes(&mut self.client)?;
         // What is on its way is here sooner than all else is found out.
         if self.inbox.is_empty() && self.client.comes_at_once()? {
-            self.receive()?;
+            self.receive_next()?;
         }
         waiting::settle_hopeless(self).map(drop)
+    }
+
+    /// Gives a message to the callback that fetches it, or else has it wait for its turn in the loop.
+    fn hand_over(&mut self, message: Message) {
+        if self.requester.has_pending()
+            && let Envelope::Response(parts) = Envelope::of(&message)
+            && self.requester.is_fetched(&parts.id)
+        {
+            let response = Response::new(message.clone(), parts);
+            if !matches!(self.requester.accept(response), Accepted::Unexpected(_)) {
+                return;
+            }
+        }
+        self.inbox.push_back(message);
     }
 
     fn do_remote_calls(&mut self) -> Result<bool> {
@@ -174,22 +186,19 @@ impl Asker for Service {
         self.outgoing.drain(&mut self.client);
         let messages = self.client.get_messages()?;
         let count = messages.len();
-        if !self.requester.has_pending() {
+        if self.requester.has_pending() {
+            messages.into_iter().for_each(|message| self.hand_over(message));
+        } else {
             self.inbox.extend(messages);
-            return Ok(count);
-        }
-        for message in messages {
-            match Envelope::of(&message) {
-                Envelope::Response(parts) if self.requester.is_fetched(&parts.id) => {
-                    let response = Response::new(message.clone(), parts);
-                    if let Accepted::Unexpected(_) = self.requester.accept(response) {
-                        self.inbox.push_back(message);
-                    }
-                }
-                _ => self.inbox.push_back(message),
-            }
         }
         Ok(count)
+    }
+
+    fn receive_next(&mut self) -> Result<()> {
+        if let Some(message) = self.client.try_recv()? {
+            self.hand_over(message);
+        }
+        Ok(())
     }
 
     fn has_answer_waiting(&self, id: &RequestId) -> bool {
@@ -197,7 +206,7 @@ impl Asker for Service {
         self.inbox.iter().any(is_it)
     }
 
-    fn post<T: Serialize + ?Sized>(&mut self, to: &str, content: &T, _: Deadline) -> Result<()> {
+    fn post<T: ToContent + ?Sized>(&mut self, to: &str, content: &T, _: Deadline) -> Result<()> {
         self.let_answers_go();
         self.outgoing.send_new(&mut self.client, to, content)
     }

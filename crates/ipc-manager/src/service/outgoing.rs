@@ -7,11 +7,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
-use crate::message::Message;
+use crate::message::{Message, ToContent};
 use crate::name::PeerName;
 use crate::system::poll;
 
@@ -103,12 +101,12 @@ impl Outgoing {
     ///
     /// # Errors
     /// As [`send`](Outgoing::send).
-    pub(super) fn send_new<T: Serialize + ?Sized>(&mut self, client: &mut Client, to: &str, content: &T) -> Result<()> {
+    pub(super) fn send_new<T: ToContent + ?Sized>(&mut self, client: &mut Client, to: &str, content: &T) -> Result<()> {
         if self.count > 0 {
-            let message = client.message(to, content)?;
+            let message = client.message_of(to, content)?;
             return self.send(client, message);
         }
-        client.try_send(to, content).map(drop).or_else(|error| self.not_sent(error))
+        client.send_content(to, content, None).map(drop).or_else(|error| self.not_sent(error))
     }
 
     fn not_sent(&mut self, error: Error) -> Result<()> {

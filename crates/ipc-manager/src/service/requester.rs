@@ -31,7 +31,8 @@ pub(super) struct Requester<C> {
     asked: BTreeMap<PeerName, Asked>,
     reports: VecDeque<Error>,
     taken_back: VecDeque<RequestId>,
-    next_look: Instant,
+    /// When it is time to look; `None` until somebody waits.
+    next_look: Option<Instant>,
     pause: Duration,
 }
 
@@ -92,7 +93,7 @@ impl<C> Default for Requester<C> {
             asked: BTreeMap::new(),
             reports: VecDeque::new(),
             taken_back: VecDeque::new(),
-            next_look: Instant::now(),
+            next_look: None,
             pause: LOOKS.0,
         }
     }
@@ -131,7 +132,7 @@ impl<C> Requester<C> {
         let asked = self.asked.get(&peer).map(|asked| asked.holder).unwrap_or_default();
         if self.pending.is_empty() {
             self.pause = LOOKS.0;
-            self.next_look = Instant::now() + self.pause;
+            self.next_look = None;
         }
         self.pending.insert(id, Pending { peer, asked, awaits });
     }
@@ -249,7 +250,8 @@ impl<C> Requester<C> {
 
     /// How long until it is time to look whether they are still there; `None` while nothing is awaited.
     pub(super) fn look_within(&self) -> Option<Duration> {
-        self.open().next().map(|_| self.next_look.saturating_duration_since(Instant::now()))
+        let left = |next_look: Instant| next_look.saturating_duration_since(Instant::now());
+        self.open().next().map(|_| self.next_look.map_or(self.pause, left))
     }
 
     /// The requests that nobody will answer any more, if it is time to look. What they sent before they went may still
@@ -258,14 +260,14 @@ impl<C> Requester<C> {
     /// # Errors
     /// Of the store as a whole.
     pub(super) fn hopeless(&mut self, client: &mut Client) -> Result<Vec<RequestId>> {
-        if self.look_within().is_none() {
+        if self.open().next().is_none() {
             return Ok(Vec::new());
         }
-        let ended = self.note_ends();
-        if !ended && Instant::now() < self.next_look {
+        let (now, ended) = (Instant::now(), self.note_ends());
+        if !ended && now < *self.next_look.get_or_insert(now + self.pause) {
             return Ok(Vec::new());
         }
-        self.next_look = Instant::now() + self.pause;
+        self.next_look = Some(now + self.pause);
         self.pause = (self.pause * 2).min(LOOKS.1);
         let mut verdicts = BTreeMap::new();
         let mut hopeless = Vec::new();

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::envelope::{RequestId, RequestOut, cancel};
+use super::envelope::{CancelOut, RequestId, RequestOut};
 use super::request::Response;
 use super::requester::{Awaits, Requester, gone};
 use crate::client::{Away, Client};
 use crate::error::{Error, ErrorKind, Result};
+use crate::message::ToContent;
 use crate::name::PeerName;
 use crate::protocol::Wanted;
 use crate::system::{Deadline, poll, rings};
@@ -33,13 +34,16 @@ pub(super) trait Asker {
     /// Takes what is in the mailbox and gives responses to whoever waits for them. Returns how many messages it took.
     fn receive(&mut self) -> Result<usize>;
 
+    /// As [`receive`](Asker::receive), for the next message alone.
+    fn receive_next(&mut self) -> Result<()>;
+
     /// Whether an answer that [`receive`](Asker::receive) took waits for its turn.
     fn has_answer_waiting(&self, _id: &RequestId) -> bool {
         false
     }
 
     /// Sends a content to a peer, waiting for room no longer than until the deadline.
-    fn post<T: Serialize + ?Sized>(&mut self, to: &str, content: &T, deadline: Deadline) -> Result<()>;
+    fn post<T: ToContent + ?Sized>(&mut self, to: &str, content: &T, deadline: Deadline) -> Result<()>;
 
     /// Calls a callback because no answer will come.
     fn give_up(&mut self, callback: Self::Callback, error: Error) -> Result<()>;
@@ -124,8 +128,8 @@ pub(super) fn next<A: Asker>(asker: &mut A, id: &RequestId, timeout: Option<Dura
 
 /// Looks into the mailbox for a response, and if there is none, whether one can still come.
 fn receive_one<A: Asker>(asker: &mut A, id: &RequestId) -> Result<Option<Response>> {
+    asker.receive()?;
     loop {
-        asker.receive()?;
         if let Some(response) = asker.parts().1.take(id)? {
             return Ok(Some(response));
         }
@@ -133,6 +137,7 @@ fn receive_one<A: Asker>(asker: &mut A, id: &RequestId) -> Result<Option<Respons
         if !asker.parts().0.comes_at_once()? {
             return settle_hopeless(asker).map(|_| None);
         }
+        asker.receive_next()?;
     }
 }
 
@@ -194,7 +199,7 @@ pub(super) fn take_back<A: Asker>(asker: &mut A, id: &RequestId) -> Result<()> {
     let (_, requester) = asker.parts();
     let Some(peer) = requester.peer_of(id).cloned() else { return Ok(()) };
     requester.forget(id, true);
-    match asker.post(peer.as_str(), &cancel(id)?, Deadline::after(DEFAULT_TIMEOUT)) {
+    match asker.post(peer.as_str(), &CancelOut(id), Deadline::after(DEFAULT_TIMEOUT)) {
         // Then it answers no more anyway.
         Err(error) if error.kind() == ErrorKind::NoSuchPeer => Ok(()),
         sent => sent,

@@ -21,6 +21,11 @@ impl Deadline {
         if self.0.is_some() { self } else { Self::after(duration) }
     }
 
+    /// Whether it will never pass.
+    pub(crate) fn is_never(self) -> bool {
+        self.0.is_none()
+    }
+
     pub(crate) fn has_passed(self) -> bool {
         self.0.is_some_and(|end| Instant::now() >= end)
     }
