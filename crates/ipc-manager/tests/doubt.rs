@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The line to the server is lost at a commit: whatever became of it, each message is read once, in order, and counted.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use ipc_manager::{Client, ErrorKind, Message, Receipt, Spawn, Suspend};
 use ipc_manager_testkit::relay::{Lost, Relay};
 use ipc_manager_testkit::servers::{Database, Engine, Server, can_start, shared};
@@ -35,6 +38,11 @@ pub fn tests() -> Vec<Test> {
         Test::new("doubt::refusing_mysql", |sandbox| refusing(sandbox, Engine::MySql)).only_if(mysql),
         Test::new("doubt::another_life_postgresql", |sandbox| another_life(sandbox, Engine::PostgreSQL))
             .only_if(postgresql),
+        Test::new("doubt::coming_and_going_postgresql", |sandbox| coming_and_going(sandbox, Engine::PostgreSQL))
+            .only_if(postgresql),
+        Test::new("doubt::coming_and_going_mariadb", |sandbox| coming_and_going(sandbox, Engine::MariaDb))
+            .only_if(mariadb),
+        Test::new("doubt::coming_and_going_mysql", |sandbox| coming_and_going(sandbox, Engine::MySql)).only_if(mysql),
         Test::new("doubt::another_life_mariadb", |sandbox| another_life(sandbox, Engine::MariaDb)).only_if(mariadb),
         Test::new("doubt::another_life_mysql", |sandbox| another_life(sandbox, Engine::MySql)).only_if(mysql),
     ]
@@ -201,6 +209,41 @@ fn another_life(sandbox: &Sandbox, engine: Engine) {
     let both = [7, 8].map(|_| number(&b.recv_timeout(PATIENCE).unwrap()));
     assert_eq!(both, [7, 8]);
     site.ends_balanced(a, b);
+}
+
+/// Whoever sends to a name whose holders come and go is told the truth: what was taken is read once, in order, and what
+/// was refused is nowhere.
+fn coming_and_going(sandbox: &Sandbox, engine: Engine) {
+    let mut site = Site::new(sandbox, engine);
+    let mut a = site.bus.connect("a").unwrap();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let ends = Arc::clone(&is_over);
+    let sending = std::thread::spawn(move || {
+        let (mut taken, mut refused) = (Vec::new(), 0_u64);
+        for number in 0_u64.. {
+            if ends.load(Ordering::SeqCst) {
+                break;
+            }
+            match a.send("b", &number) {
+                Ok(_) => taken.push(number),
+                Err(error) if error.kind() == ErrorKind::NoSuchPeer => refused += 1,
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        (taken, refused)
+    });
+    let mut read = Vec::new();
+    for _ in 0..25 {
+        let mut b = site.bus.connect("b").unwrap();
+        (0..3).for_each(|_| read.push(number(&b.recv_timeout(PATIENCE).unwrap())));
+        b.disconnect_with(|messages| read.extend(messages.iter().map(number))).unwrap();
+    }
+    is_over.store(true, Ordering::SeqCst);
+    let (taken, refused) = sending.join().unwrap();
+    assert!(read == taken && refused > 0, "{refused} refused; {:?}", read.iter().zip(&taken).find(|(a, b)| a != b));
+    let waiting = site.database.execute("SELECT COUNT(*) FROM ipcm_messages").unwrap();
+    assert_eq!(waiting.trim(), "0");
+    drop(site.bus.shutdown().unwrap());
 }
 
 /// The line is lost again while what was in doubt is given back, and as the name is kept.
