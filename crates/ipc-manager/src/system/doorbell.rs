@@ -10,6 +10,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::access::Access;
 use super::files;
 
 /// What the names of bells begin with.
@@ -25,16 +26,22 @@ pub(crate) struct Porch {
     path: PathBuf,
     /// Device and inode number, which tell it from every other.
     identity: (u64, u64),
+    access: Access,
 }
 
 impl Porch {
-    pub(crate) fn new(dir: OwnedFd, path: PathBuf) -> io::Result<Self> {
+    pub(crate) fn new(dir: OwnedFd, path: PathBuf, access: Access) -> io::Result<Self> {
         let identity = files::identity_of(&dir)?;
-        Ok(Self { dir, path, identity })
+        Ok(Self { dir, path, identity, access })
     }
 
     pub(crate) fn identity(&self) -> (u64, u64) {
         self.identity
+    }
+
+    /// Whom it is for.
+    pub(crate) fn access(&self) -> Access {
+        self.access
     }
 
     pub(crate) fn dir(&self) -> BorrowedFd<'_> {
@@ -123,9 +130,8 @@ impl Doorbell {
         let suffix = files::random_suffix();
         let (name, hidden) = (OsString::from(format!("{PREFIX}{suffix}")), OsString::from(format!(".new-{suffix}")));
         let heard = UnixDatagram::bind(porch.address(&hidden))?;
-        // Whatever the umask: who rings must be able to write to it. The folder is this user's alone.
-        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-        rustix::fs::chmodat(porch.dir(), &hidden, mode, rustix::fs::AtFlags::empty()).inspect_err(|_| {
+        // Whatever the umask: who rings must be able to write to it. The folder keeps everybody else out.
+        porch.access.grant_at(porch.dir(), &hidden).inspect_err(|_| {
             let _ = files::remove_file(porch.dir(), &hidden);
         })?;
         let bell = Self { heard, porch: Arc::clone(porch), name, hidden: Some(hidden), is_deaf: false };
@@ -241,8 +247,8 @@ mod tests {
     #[test]
     fn a_bell_is_heard_until_it_is_cleared_and_tells_who_lives() {
         let path = std::env::temp_dir().join(format!("ipct-bell-{}", files::random_suffix()));
-        files::make_dir_at(rustix::fs::CWD, path.as_os_str()).unwrap();
-        let porch = Arc::new(Porch::new(files::open_dir(&path).unwrap(), path.clone()).unwrap());
+        files::make_dir_at(rustix::fs::CWD, path.as_os_str(), Access::Private).unwrap();
+        let porch = Arc::new(Porch::new(files::open_dir(&path).unwrap(), path.clone(), Access::Private).unwrap());
         let mut bell = Doorbell::prepare(&porch).unwrap();
         assert_eq!(porch.is_answered(bell.name()), Some(true), "it is there before it was hung up");
         assert!(!Ringer::new(&porch).unwrap().ring(bell.name()), "it hangs before it was published");
