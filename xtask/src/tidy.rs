@@ -15,7 +15,7 @@ const MACROS: usize = 3;
 /// The layers of the library, lowest first. A module may import from its own layer and from lower ones.
 const LAYERS: [&[&str]; 8] = [
     &["system"],
-    &["error", "json", "limits", "message", "name", "route", "stats"],
+    &["error", "group", "json", "limits", "message", "name", "route", "stats"],
     &["serializer"],
     &["connection_string"],
     &["protocol"],

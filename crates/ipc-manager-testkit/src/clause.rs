@@ -77,6 +77,10 @@ pub enum Need {
     BoundedPayload,
     /// It is not on a server that may ask for a user and a password.
     NoCredentials,
+    /// A bus can be for a group of users.
+    Groups,
+    /// A bus is never for a group of users.
+    NoGroups,
     /// A waiting reader is woken through descriptors.
     Descriptors,
     /// A waiting reader looks again and again.
@@ -120,6 +124,8 @@ impl Need {
                 (capabilities.largest_payload.is_some(), "does not apply: no limit but that of the bus")
             }
             Self::NoCredentials => (!capabilities.credentials, "does not apply: servers may ask for a user"),
+            Self::Groups => (capabilities.groups, "not promised: buses are for one user, or as a server says"),
+            Self::NoGroups => (!capabilities.groups, "does not apply: buses can be for a group"),
             Self::Descriptors => (!polls, "not promised: readers poll"),
             Self::NoDescriptors => (polls, "does not apply: readers are woken"),
         };

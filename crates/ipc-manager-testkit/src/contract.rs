@@ -48,7 +48,7 @@ pub fn contract(subjects: &[Subject]) -> String {
 
 type Row = (&'static str, fn(&ipc_manager::Capabilities) -> String);
 
-const CAPABILITIES: [Row; 10] = [
+const CAPABILITIES: [Row; 11] = [
     ("picked when nothing is asked for", |has| yes(has.automatic)),
     ("peers in different processes", |has| yes(has.crosses_processes)),
     ("suspend", |has| yes(has.suspend)),
@@ -62,6 +62,7 @@ const CAPABILITIES: [Row; 10] = [
     }),
     ("a message without room is held back", |has| yes(has.queues)),
     ("a message can stay until its reader acknowledges it", |has| yes(has.acknowledges)),
+    ("a bus can be for a group of users", |has| yes(has.groups)),
     ("an acknowledged message can be made to outlive", |has| match has.durability {
         Durability::Process => "nothing".into(),
         Durability::Kernel => "every process".into(),

@@ -36,6 +36,8 @@ pub(crate) struct Act {
 /// Plays the role that this process was started for, if it was.
 pub(crate) fn play(subjects: &[Subject], acts: &[Act]) -> Option<ExitCode> {
     let role = std::env::var(ROLE).ok()?;
+    // First: whoever becomes another user is asked anew with whom to die.
+    crate::user::become_it();
     die_with_parent();
     die_of_broken_pipes();
     hear_signals();

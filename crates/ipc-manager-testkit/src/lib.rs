@@ -44,6 +44,7 @@ mod suite;
 mod tally;
 mod torture;
 pub mod trace;
+mod user;
 mod watchdog;
 
 pub use clause::{Clause, Need};
@@ -58,3 +59,4 @@ pub use seen::{Failure, PeerSeen, Seen, Sent};
 pub use subject::Subject;
 pub use suite::{Suite, Test, main};
 pub use tally::Tally;
+pub use user::User;

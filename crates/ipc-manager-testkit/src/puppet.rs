@@ -2,7 +2,7 @@
 //! Peers that do what they are told: real processes where the protocol allows, else threads.
 
 use std::path::Path;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::line::{self, Broken, Line};
 use crate::seen::{Failure, PeerSeen, Seen, Sent};
-use crate::{PATIENCE, Subject, engine, eventually, watchdog};
+use crate::{PATIENCE, Subject, User, engine, eventually, watchdog};
 
 /// A peer that is told what to do, one JSON object at a time.
 ///
@@ -37,6 +37,8 @@ pub struct Puppet {
     info: String,
     /// The client that it acts as, where it has one.
     client: Option<String>,
+    /// The group whose buses it makes and joins.
+    group: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -54,6 +56,19 @@ impl Puppet {
     /// If the system refuses.
     #[must_use]
     pub fn start(subject: &Subject, info: &str, dir: &Path) -> Self {
+        Self::start_with(subject, info, dir, |_| ())
+    }
+
+    /// Starts one as another user, which only root can. It must be able to read and write the directory.
+    ///
+    /// # Panics
+    /// If the system refuses.
+    #[must_use]
+    pub fn start_as(user: &User, subject: &Subject, info: &str, dir: &Path) -> Self {
+        Self::start_with(subject, info, dir, |command| user.plays(command))
+    }
+
+    fn start_with(subject: &Subject, info: &str, dir: &Path, prepare: impl FnOnce(&mut Command)) -> Self {
         let info = info.to_owned();
         if !subject.capabilities().crosses_processes {
             let (their_input, our_output) = line::pipe().expect("a pipe can be made");
@@ -64,15 +79,21 @@ impl Puppet {
             };
             let thread = std::thread::Builder::new().name("puppet".into()).spawn(serve).expect("a thread can be made");
             let line = Line::new(our_output, our_input);
-            return Self { line, body: Body::Thread(Some(thread)), info, client: None };
+            return Self { line, body: Body::Thread(Some(thread)), info, client: None, group: None };
         }
         let mut command = engine::program(subject.protocol());
+        prepare(&mut command);
         command.env("TMPDIR", dir).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("this program can be started again");
         watchdog::puppet_started(child.id());
         let (input, output) = (child.stdin.take(), child.stdout.take());
         let line = Line::new(input.expect("it is piped").into(), output.expect("it is piped").into());
-        Self { line, body: Body::Process(child), info, client: None }
+        Self { line, body: Body::Process(child), info, client: None, group: None }
+    }
+
+    /// Has it join buses that a group shares, and no others.
+    pub fn set_group(&mut self, gid: Option<u32>) {
+        self.group = gid;
     }
 
     /// Tells it something without waiting for the answer.
@@ -150,7 +171,7 @@ impl Puppet {
     }
 
     fn join(&mut self, op: &str, name: &str) -> Result<(), Failure> {
-        let answer = self.call(&json!({"op": op, "name": name, "info": self.info}))?;
+        let answer = self.call(&json!({"op": op, "name": name, "info": self.info, "group": self.group}))?;
         self.client = Some(answer["client"].as_str().expect("a client is a string").to_owned());
         Ok(())
     }

@@ -45,7 +45,7 @@ const ROWS: [Row; 23] = [
     row("T19", "power is cut after the last acknowledgement", &[]),
     row("T20", "the store is removed under live clients", &[]),
     row("T21", "the server is restarted under load", &[]),
-    row("T22", "another user tries everything; any umask", &["strangers::"]),
+    row("T22", "another user tries everything; any umask", &["strangers::", "groups::"]),
     row("T23", "a mixed bus", &["foreign::"]),
 ];
 

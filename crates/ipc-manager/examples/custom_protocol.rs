@@ -54,6 +54,7 @@ impl Protocol for Mailbox {
             connections: false,
             durability: Durability::Kernel,
             credentials: false,
+            groups: false,
             wait: WaitMechanism::Polling,
         }
     }

@@ -15,6 +15,7 @@ mod file_bus;
 mod file_stores;
 mod foreign;
 mod fuzz;
+mod groups;
 mod half_made;
 mod mended;
 mod message_files;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
         .tests(store_vectors::tests())
         .tests(databases::tests())
         .tests(restarts::tests())
+        .tests(groups::tests())
         .tests(half_made::tests())
         .tests(file_stores::tests())
         .tests(stored_rows::tests())

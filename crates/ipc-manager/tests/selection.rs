@@ -44,6 +44,7 @@ impl Protocol for Pigeon {
             connections: false,
             durability: Durability::Process,
             credentials: false,
+            groups: false,
             wait: WaitMechanism::Polling,
         }
     }

@@ -43,6 +43,9 @@ The bus is chosen by --bus, --bus-file, or IPCM_BUS in the environment, in this 
 `ipcm spawn` prints, or a short form such as messagefiles:/tmp/bus. Who has it can join, so prefer the environment or
 a file to an argument, which every user of the machine can see.
 
+A bus is for one user, unless --group, or IPCM_GROUP in the environment, names a group when it is made; then whoever joins
+names it, too.
+
 Durations: 500ms, 2s, 1m, 1h; a bare number is seconds; 0 means do not wait.
 
 Exit status: 0 done, 1 other failure, 2 usage, 3 nothing there, 4 timed out, 5 no such peer, 6 peer gone, 7 error from
@@ -131,6 +134,10 @@ pub(crate) struct BusArgs {
     /// The serializer of a bus given in short form
     #[arg(long, short = 's', value_name = "SER")]
     pub(crate) serializer: Option<String>,
+
+    /// The group of users that shares the bus: no other bus is joined then [environment: IPCM_GROUP]
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: Option<String>,
 }
 
 /// As whom.
@@ -179,6 +186,9 @@ pub(crate) struct DemoArgs {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) make: MakeArgs,
+    /// Share the bus with a group of users, by name or number, that this one is in [environment: IPCM_GROUP]
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: Option<String>,
     /// A signal for every process that is still on the bus when the command has ended, beside the terminate message
     #[arg(long, value_name = "SIG")]
     pub(crate) signal: Option<String>,
@@ -199,6 +209,10 @@ pub(crate) struct SpawnArgs {
     /// Where to make it [default: a fresh private place]
     #[arg(long, value_name = "ROUTE")]
     pub(crate) route: Option<String>,
+    /// Share it with a group of users, by name or number, that this one is in: they can read, forge and remove all that is
+    /// on it, and join with the same option [environment: IPCM_GROUP]
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: Option<String>,
     /// End at once and leave the bus; `ipcm stop` ends it. Otherwise stay as its guard until INT or TERM
     #[arg(long)]
     pub(crate) keep: bool,

@@ -5,9 +5,10 @@ use std::env;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::process::Command;
 
 use ipc_manager::serializer::SerializerSpec;
-use ipc_manager::{ConnectionString, Error, ErrorKind, Registry, Route};
+use ipc_manager::{ConnectionString, Error, ErrorKind, Group, Registry, Route};
 
 use crate::args::{BusArgs, NameArgs};
 use crate::failure::{Failure, Outcome};
@@ -16,6 +17,8 @@ use crate::failure::{Failure, Outcome};
 pub(crate) const BUS_VARIABLE: &str = "IPCM_BUS";
 /// The variable that holds the name.
 pub(crate) const NAME_VARIABLE: &str = "IPCM_NAME";
+/// The variable that holds the group that shares the bus.
+pub(crate) const GROUP_VARIABLE: &str = "IPCM_GROUP";
 /// Longest connection string that is read from a file, in bytes; the library's own limit is the same.
 const FILE_BYTES: u64 = 64 << 10;
 
@@ -62,6 +65,21 @@ pub(crate) fn name(args: &NameArgs) -> Outcome<NameChoice> {
         Some(name) => NameChoice { name, chosen: true },
         None => NameChoice::of_this_process(),
     })
+}
+
+/// The group that shares the bus, if there is one.
+pub(crate) fn group(argument: Option<&str>) -> Outcome<Option<Group>> {
+    let name = argument.map_or_else(|| variable(GROUP_VARIABLE), |name| Ok(Some(name.to_owned())))?;
+    Ok(name.map(|name| Group::new(&name)).transpose()?)
+}
+
+/// Tells a command that is started of the bus, by its environment: not by arguments, which everybody can see.
+pub(crate) fn tell(command: &mut Command, bus: &ConnectionString, group: Option<Group>) {
+    command.env(BUS_VARIABLE, bus.to_string());
+    match group {
+        Some(group) => command.env(GROUP_VARIABLE, group.to_string()),
+        None => command.env_remove(GROUP_VARIABLE),
+    };
 }
 
 /// A variable of the environment; an empty one counts as none.

@@ -8,6 +8,7 @@ mod delivery;
 mod delivery_after_death;
 mod delivery_leaving;
 mod full;
+mod group;
 mod kernel;
 mod leave;
 mod load;
@@ -64,6 +65,7 @@ pub fn all() -> Vec<&'static Clause> {
         kernel::CLAUSES,
         connections::CLAUSES,
         load::CLAUSES,
+        group::CLAUSES,
         owner::CLAUSES,
         observe::CLAUSES,
         service_asked::CLAUSES,

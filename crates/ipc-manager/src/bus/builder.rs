@@ -8,6 +8,7 @@ use super::charge::{Charge, Stage, Terms};
 use super::{Signal, Spawn, gc, on_signal};
 use crate::connection_string::ConnectionString;
 use crate::error::{Error, ErrorKind, Result, redacted};
+use crate::group::Group;
 use crate::protocol::{CreateOptions, Credentials, Registry};
 use crate::route::Route;
 use crate::serializer::SerializerSpec;
@@ -40,6 +41,7 @@ pub struct SpawnBuilder {
     peer_timeout: Option<Duration>,
     registry: Option<Registry>,
     credentials: Option<Credentials>,
+    group: Option<Group>,
 }
 
 /// A route as somebody typed it. Shown without a password that has no place there.
@@ -66,6 +68,7 @@ impl Default for SpawnBuilder {
             peer_timeout: None,
             registry: None,
             credentials: None,
+            group: None,
         }
     }
 }
@@ -151,6 +154,26 @@ impl SpawnBuilder {
         self
     }
 
+    /// Makes the bus for a group of users, which this process must be in, instead of for this user alone. The group of
+    /// number 0, and the one whose number is this user's own, are taken for the user's alone, and are none to share with. Others join with
+    /// [the same option](crate::ClientBuilder::group), from anywhere in the group: they can read, forge and remove all that
+    /// is on the bus. A route of one's own should be where the group can get to; one that is a file, as that of SQLite, must
+    /// be in a directory of the group's, of mode 2770.
+    ///
+    /// ```no_run
+    /// use ipc_manager::{Client, Group, Spawn};
+    /// let group = Group::new("staff")?;
+    /// let bus = Spawn::builder().protocol("MessageFiles").group(group).spawn()?;
+    /// let mut a = Client::builder("a", bus.info()).group(group).connect()?;
+    /// a.send("a", "for us")?;
+    /// # Ok::<(), ipc_manager::Error>(())
+    /// ```
+    #[must_use]
+    pub fn group(mut self, group: Group) -> Self {
+        self.group = Some(group);
+        self
+    }
+
     /// Puts the bus into the database that a connection of the application's own is on. The bus has connections of its
     /// own; this one is only asked where it is.
     ///
@@ -168,7 +191,9 @@ impl SpawnBuilder {
     /// # Errors
     /// [`UnknownProtocol`](ErrorKind::UnknownProtocol), [`UnknownSerializer`](ErrorKind::UnknownSerializer),
     /// [`NotViable`](ErrorKind::NotViable) with the reason, [`InvalidName`](ErrorKind::InvalidName) for a bad route,
-    /// and what the store says.
+    /// [`Unsupported`](ErrorKind::Unsupported) for a group where the protocol knows none,
+    /// [`Permission`](ErrorKind::Permission) for one that this process is not in, [`Usage`](ErrorKind::Usage) for one that
+    /// is not for sharing, and what the store says.
     pub fn spawn(&self) -> Result<Spawn> {
         self.make().map_err(|error| error.during("spawn"))
     }
@@ -179,10 +204,12 @@ impl SpawnBuilder {
             Some(credentials) => registry.with_credentials(credentials.clone()),
             None => registry,
         };
+        let registry = self.group.into_iter().fold(registry, Registry::with_group);
         let protocol = match &self.protocol {
             Some(name) => registry.get(name)?,
             None => registry.first_viable(&self.protocols)?,
         };
+        registry.credentials().check(&**protocol)?.access()?;
         if self.protocol.is_some() {
             protocol.viable().map_err(|reason| {
                 let error = Error::new(ErrorKind::NotViable, "the protocol does not work on this machine");

@@ -185,7 +185,8 @@ impl Terms {
     pub(super) fn observe(&self) -> Result<Box<dyn Directory>> {
         let protocol = self.registry.find(self.info.protocol())?;
         let serializer = self.registry.serializer_of(&self.info)?;
-        protocol.observe(self.info.route(), self.registry.credentials(), serializer)
+        let credentials = self.registry.credentials().check(&**protocol)?;
+        protocol.observe(self.info.route(), credentials, serializer)
     }
 
     fn end_peers(&self, mut owner: Client) -> Result<Audit> {

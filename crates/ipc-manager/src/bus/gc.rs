@@ -106,12 +106,13 @@ impl Gc {
 
     fn clean_bus(&self, info: &ConnectionString) -> Result<GcReport, Error> {
         let protocol = self.registry.find(info.protocol())?;
+        let credentials = self.registry.credentials().check(&**protocol)?;
         let mut cleaning = Cleaning::of_route(info.route()).dry_run(self.is_dry);
         protocol.clean(&mut cleaning);
         let mut report = report(cleaning);
         if report.leftovers.is_empty() {
             let serializer = self.registry.serializer_of(info)?;
-            let mut directory = protocol.observe(info.route(), self.registry.credentials(), serializer)?;
+            let mut directory = protocol.observe(info.route(), credentials, serializer)?;
             report.peers = match self.is_dry {
                 true => {
                     let dead = directory.peers()?.into_iter().filter(|peer| peer.state == PeerState::Dead);

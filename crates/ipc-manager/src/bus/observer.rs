@@ -46,7 +46,8 @@ impl Observer {
     pub fn with_registry(info: &ConnectionString, registry: &Registry) -> Result<Self> {
         let open = || {
             let protocol = registry.find(info.protocol())?;
-            protocol.observe(info.route(), registry.credentials(), registry.serializer_of(info)?)
+            let credentials = registry.credentials().check(&**protocol)?;
+            protocol.observe(info.route(), credentials, registry.serializer_of(info)?)
         };
         Ok(Self { directory: open().map_err(|error: Error| error.during("observe"))?, seen: None })
     }

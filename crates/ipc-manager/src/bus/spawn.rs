@@ -10,6 +10,7 @@ use super::{Audit, Signal, SpawnBuilder};
 use crate::client::Client;
 use crate::connection_string::{ConnectionString, ProtocolName};
 use crate::error::{Error, ErrorKind, Result};
+use crate::group::Group;
 use crate::name::PeerName;
 use crate::protocol::Registry;
 use crate::route::Route;
@@ -98,6 +99,17 @@ impl Spawn {
     #[must_use]
     pub fn route(&self) -> &Route {
         self.info.route()
+    }
+
+    /// The group that shares the bus, if one does.
+    ///
+    /// ```
+    /// assert_eq!(ipc_manager::spawn()?.group(), None);
+    /// # Ok::<(), ipc_manager::Error>(())
+    /// ```
+    #[must_use]
+    pub fn group(&self) -> Option<Group> {
+        self.charge().terms.registry.credentials().group()
     }
 
     /// The serializer that was picked.
@@ -228,6 +240,11 @@ impl Spawn {
 
     pub(super) fn charge(&self) -> MutexGuard<'_, Charge> {
         charge::lock(&self.charge)
+    }
+
+    /// What its peers are made with.
+    pub(crate) fn registry(&self) -> Registry {
+        self.terms().registry
     }
 
     fn terms(&self) -> Terms {

@@ -9,6 +9,7 @@ use super::local::Registered;
 use super::outbox::Outbox;
 use crate::connection_string::ConnectionString;
 use crate::error::{Error, ErrorKind, Result};
+use crate::group::Group;
 use crate::limits::Limits;
 use crate::name::PeerName;
 use crate::protocol::{Capabilities, Credentials, Durability, Inbox, Mode, OpenOptions, Opened, Protocol, Registry};
@@ -65,6 +66,7 @@ pub struct ClientBuilder {
     hold: Option<Duration>,
     user: Option<String>,
     password: Option<String>,
+    group: Option<Group>,
     patience: Duration,
 }
 
@@ -87,6 +89,7 @@ impl ClientBuilder {
             hold: None,
             user: None,
             password: None,
+            group: None,
             patience: PATIENCE,
         }
     }
@@ -171,6 +174,14 @@ impl ClientBuilder {
         self
     }
 
+    /// Says that the bus is shared by a group of users, which this process must be in, instead of what the registry says. No
+    /// other bus is joined then: what the group's members did to it is believed, and all can read what is sent.
+    #[must_use]
+    pub fn group(mut self, group: Group) -> Self {
+        self.group = Some(group);
+        self
+    }
+
     /// Sets how long a send that has no deadline of its own waits for a store that is away, as a server that restarts;
     /// 30 seconds unless said otherwise.
     #[must_use]
@@ -215,25 +226,18 @@ impl ClientBuilder {
         }
         let known = match &self.user {
             // Somebody else's password is no use.
-            Some(user) => Credentials::none().with_user(user),
+            Some(user) => known.group().into_iter().fold(Credentials::none(), Credentials::with_group).with_user(user),
             None => known.clone(),
         };
-        Ok(match &self.password {
-            Some(password) => known.with_password(password),
-            None => known,
-        })
+        let known = self.group.into_iter().fold(known, Credentials::with_group);
+        let known = self.password.iter().fold(known, |known, password| known.with_password(password));
+        known.check(protocol)?;
+        Ok(known)
     }
 
     fn open(&self, mode: Mode) -> Result<Client> {
         check(&self.limits)?;
-        let standard;
-        let registry = match &self.registry {
-            Some(registry) => registry,
-            None => {
-                standard = Registry::standard();
-                &standard
-            }
-        };
+        let registry = self.registry.clone().unwrap_or_default();
         let name = match mode {
             Mode::Connect => PeerName::new(&self.name)?,
             // Whatever another implementation named it, it can be continued.
@@ -253,6 +257,7 @@ impl ClientBuilder {
             listen: self.listen,
             credentials: self.credentials(registry.credentials(), capabilities.credentials, &**protocol)?,
         };
+        let access = options.credentials.access()?;
         let Opened { mut connection, stats, discarded } = protocol.open(self.info.route(), options)?;
         let (stats, carried) = match mode {
             Mode::Connect => (Stats::default(), stats),
@@ -265,6 +270,7 @@ impl ClientBuilder {
             pid: own_pid(),
             ships_text: is_text(&*serializer) && connection.payloads().is_some(),
             capabilities,
+            access,
             connection,
             serializer,
             limits: self.limits.clone(),
@@ -276,7 +282,7 @@ impl ClientBuilder {
             outbox: Outbox::default(),
             unsent: Vec::new(),
             receipts: Vec::new(),
-            room: Vec::new(),
+            rooms: Vec::new(),
             last_to: std::cell::RefCell::default(),
             inbox: Inbox::default(),
             desk: None,

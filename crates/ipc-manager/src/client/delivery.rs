@@ -25,6 +25,8 @@ const QUICK_ATTEMPTS: Duration = Duration::from_micros(50);
 const DRAIN_BATCH: usize = 256;
 /// Most bytes of room that are kept from one message for the next.
 const MOST_ROOM: usize = 16 << 10;
+/// Most rooms that are kept: as many as a batch has messages, or nearly.
+const MOST_ROOMS: usize = 64;
 /// Most errors of messages that were held back that are kept for whoever asks.
 const MOST_UNSENT: usize = 10_000;
 
@@ -103,12 +105,6 @@ impl Client {
             }
         };
         let stored = self.attempt(messages, payloads, Some(deadline), receipts);
-        if stored.is_ok()
-            && let [payload] = payloads
-            && let Some(payload) = payload.take()
-        {
-            self.keep_room(payload);
-        }
         if let Err(error) = &stored
             && error.kind() == ErrorKind::Timeout
             && error.stored() == Some(Stored::Maybe)
@@ -119,10 +115,10 @@ impl Client {
         stored
     }
 
-    /// Keeps the buffer of a payload for the next, but not a large one for ever.
+    /// Keeps the buffer of a payload for the next, but neither a large one for ever nor many.
     pub(super) fn keep_room(&mut self, payload: Vec<u8>) {
-        if payload.capacity() <= MOST_ROOM {
-            self.room = payload;
+        if payload.capacity() <= MOST_ROOM && self.rooms.len() < MOST_ROOMS {
+            self.rooms.push(payload);
         }
     }
 
@@ -262,7 +258,8 @@ impl Client {
         given_up
     }
 
-    /// Delivers what has no receipt yet, again and again while there is no room and time is left.
+    /// Delivers what has no receipt yet, again and again while there is no room and time is left. Payloads of what was not
+    /// delivered are handed back where they were made.
     fn attempt(
         &mut self,
         messages: &[Message],
@@ -270,23 +267,34 @@ impl Client {
         deadline: Option<Deadline>,
         receipts: &mut Vec<Receipt>,
     ) -> Result<()> {
-        let Self { connection, serializer, limits, room, patience, .. } = self;
+        let begun = receipts.len();
+        let Self { connection, serializer, limits, rooms, patience, .. } = self;
         if let ([message], [payload]) = (messages, &mut *payloads) {
             // The usual case, without a list.
             let envelope = Envelope::encoded(message, &**serializer, limits, payload.take())?;
-            let envelope = [envelope.with_room(std::mem::take(room))];
+            let envelope = [envelope.with_room(rooms.pop().unwrap_or_default())];
             let delivered = deliver_all(&mut **connection, &envelope, deadline, *patience, receipts);
             let [envelope] = envelope;
             *payload = envelope.into_payload();
+            if receipts.len() > begun
+                && let Some(payload) = payload.take()
+            {
+                self.keep_room(payload);
+            }
             return delivered;
         }
         let mut envelopes = Vec::with_capacity(messages.len());
         for (message, payload) in messages.iter().zip(payloads.iter_mut()) {
-            envelopes.push(Envelope::encoded(message, &**serializer, limits, payload.take())?);
+            let envelope = Envelope::encoded(message, &**serializer, limits, payload.take())?;
+            envelopes.push(envelope.with_room(rooms.pop().unwrap_or_default()));
         }
         let delivered = deliver_all(&mut **connection, &envelopes, deadline, *patience, receipts);
-        for (payload, envelope) in payloads.iter_mut().zip(envelopes) {
-            *payload = envelope.into_payload();
+        let made: Vec<_> = envelopes.into_iter().map(Envelope::into_payload).collect();
+        for (at, made) in made.into_iter().enumerate() {
+            match made {
+                Some(sent) if at < receipts.len() - begun => self.keep_room(sent),
+                made => payloads[at] = made,
+            }
         }
         delivered
     }

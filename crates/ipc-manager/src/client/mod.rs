@@ -42,6 +42,7 @@ use crate::name::PeerName;
 use crate::protocol::{Capabilities, Connection, Damaged, Inbox, Receipt, Wake, Wanted};
 use crate::serializer::Serializer;
 use crate::stats::Stats;
+use crate::system::access::Access;
 use crate::system::process::own_pid;
 use local::Registered;
 use outbox::Outbox;
@@ -70,6 +71,12 @@ pub struct Client {
     info: ConnectionString,
     pid: u32,
     capabilities: Capabilities,
+    /// For whom the bus is.
+    #[cfg_attr(
+        not(any(feature = "sqlite", feature = "postgresql", feature = "mysql")),
+        allow(dead_code, reason = "asked by transactions of databases")
+    )]
+    access: Access,
     connection: Box<dyn Connection>,
     serializer: Arc<dyn Serializer>,
     limits: Limits,
@@ -86,8 +93,8 @@ pub struct Client {
     unsent: Vec<Error>,
     /// Room for the receipt of one message, and for the next one that is taken; both are empty between calls.
     receipts: Vec<Receipt>,
-    /// Room for the payload of one message.
-    room: Vec<u8>,
+    /// Rooms for the payloads of messages, left by those that were sent.
+    rooms: Vec<Vec<u8>>,
     /// Whether the protocol takes a message as its JSON text.
     ships_text: bool,
     /// Whom the last message was made for.

@@ -55,7 +55,7 @@ impl Client {
             return self.send_one(operation, message, deadline);
         }
         let to = self.recipient(to).map_err(|error| error.during(operation))?;
-        let room = std::mem::take(&mut self.room);
+        let room = self.rooms.pop().unwrap_or_default();
         let draft = Draft::new((&self.name, &to), content, &self.limits, room);
         self.send_draft(operation, to, draft.map_err(|error| error.during(operation))?, deadline)
     }

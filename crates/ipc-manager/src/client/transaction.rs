@@ -102,8 +102,8 @@ impl Client {
         let posted = self.checked("send_in").and_then(|client| {
             let envelope = Envelope::new(&message, &*client.serializer, &client.limits)?;
             let protocol = client.info.protocol().short();
-            let (route, most) = (client.info.route(), client.limits.unread_messages);
-            let posting = post(transaction, &protocol, route, &*client.serializer, most, &envelope)?;
+            let (place, most) = ((client.info.route(), client.access), client.limits.unread_messages);
+            let posting = post(transaction, &protocol, place, &*client.serializer, most, &envelope)?;
             Ok(Posted { id: message.id().clone(), to: envelope.to().clone(), posting })
         });
         posted.map_err(|error| error.during("send_in").with_messages(vec![message]))

@@ -38,6 +38,8 @@ pub struct Capabilities {
     pub durability: Durability,
     /// Whether it is on a server that may ask for a user and a password.
     pub credentials: bool,
+    /// Whether a bus can be for a group of users rather than for one.
+    pub groups: bool,
     /// How a reader learns of a message.
     pub wait: WaitMechanism,
 }

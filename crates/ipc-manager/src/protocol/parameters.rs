@@ -39,7 +39,7 @@ impl std::error::Error for NotViable {}
 pub struct CreateOptions {
     /// Where. Without one the protocol makes a fresh, private place.
     pub route: Option<Route>,
-    /// Who one is to the server that it is on, where there is one.
+    /// As whom one makes it: who one is to the server that it is on, and the group that it is for, where there is one.
     pub credentials: Credentials,
     /// Whether it is to outlive its owner.
     pub lasting: bool,
@@ -128,7 +128,7 @@ pub struct OpenOptions {
     pub durability: Durability,
     /// Whether others may connect. Always true where the protocol has no connections.
     pub listen: bool,
-    /// Who one is to the server that the store is on, where there is one.
+    /// As whom one comes: who one is to the server that the store is on, and the group that shares it, where there is one.
     pub credentials: Credentials,
 }
 

@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use super::{Credentials, Protocol};
+use super::{Capabilities, Credentials, Protocol};
 use crate::connection_string::{ConnectionString, ProtocolName};
 use crate::error::{Error, ErrorKind, Escaped, Result};
+use crate::group::Group;
 use crate::serializer::{Serializer, Serializers};
 
-/// The protocols and serializers that a program knows, and who it is to servers: a plain value, no global.
+/// The protocols and serializers that a program knows, and as whom it comes to stores: a plain value, no global.
 ///
 /// ```
 /// use ipc_manager::Registry;
@@ -52,14 +53,21 @@ impl Registry {
         self
     }
 
-    /// Says who the program is to servers that stores are on.
+    /// Says as whom the program comes to stores.
     #[must_use]
     pub fn with_credentials(mut self, credentials: Credentials) -> Self {
         self.credentials = credentials;
         self
     }
 
-    /// Who the program is to servers that stores are on.
+    /// Has all stores be those of a group of users, and nobody else's.
+    #[must_use]
+    pub fn with_group(mut self, group: Group) -> Self {
+        self.credentials = self.credentials.with_group(group);
+        self
+    }
+
+    /// As whom the program comes to stores.
     #[must_use]
     pub fn credentials(&self) -> &Credentials {
         &self.credentials
@@ -114,14 +122,16 @@ impl Registry {
         })
     }
 
-    /// Picks the first protocol that works on this machine: of those named, or of all that are picked automatically.
+    /// Picks the first protocol that works on this machine: of those named, or of all that are picked automatically and
+    /// know buses for a group, if one is set.
     ///
     /// # Errors
     /// [`UnknownProtocol`](ErrorKind::UnknownProtocol) for a name that nobody has, [`NotViable`](ErrorKind::NotViable)
     /// with every candidate's reason.
     pub fn first_viable(&self, names: &[String]) -> Result<&Arc<dyn Protocol>> {
         let candidates: Vec<_> = if names.is_empty() {
-            self.protocols.iter().filter(|protocol| protocol.capabilities().automatic).collect()
+            let fits = |it: &Capabilities| it.automatic && (it.groups || self.credentials.group().is_none());
+            self.protocols.iter().filter(|protocol| fits(&protocol.capabilities())).collect()
         } else {
             names.iter().map(|name| self.get(name)).collect::<Result<_>>()?
         };

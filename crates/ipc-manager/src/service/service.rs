@@ -234,13 +234,17 @@ impl Running {
             return Err(Error::new(ErrorKind::Usage, detail));
         };
         let name = builder.settings.name.clone();
-        let client = Client::builder(&name, &info).registry(builder.registry.clone()).connect()?;
+        let registry = match builder.launch.group {
+            Some(group) if builder.registry.credentials().group().is_none() => builder.registry.with_group(group),
+            _ => builder.registry,
+        };
+        let client = Client::builder(&name, &info).registry(registry.clone()).connect()?;
         let remote = RemoteCalls::new().map_err(|error| Error::system(error, "the service cannot be made"))?;
         // A transport that streams has nothing to gain.
         let pace = Pace::new(!client.capabilities().queues);
         let mut service = Service {
             pid: process::own_pid(),
-            registry: builder.registry,
+            registry,
             client,
             callbacks: builder.callbacks,
             on_request: builder.on_request,

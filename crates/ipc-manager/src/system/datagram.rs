@@ -9,9 +9,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, Stat};
+use rustix::fs::{AtFlags, FileType, Stat};
 use rustix::io::Errno;
 use rustix::net::{self, SocketAddrUnix, sockopt};
+
+use super::access::{Access, PRIVATE};
 
 /// What the kernel keeps of a send buffer for itself; unix(7) says how large the rest is.
 const OVERHEAD: usize = 32;
@@ -27,19 +29,18 @@ fn new_socket() -> io::Result<OwnedFd> {
     Ok(socket.into())
 }
 
-/// Makes a socket under a name in a directory, mode 0600 whatever the umask; the kernel says of each datagram that comes
+/// Makes a socket under a name in a directory, mode 0600, or 0660 for a group, whatever the umask; the kernel says of each datagram that comes
 /// who sent it. On error nothing of it stays.
-pub(crate) fn bind_at(dir: BorrowedFd<'_>, path_of_dir: &Path, name: &OsStr) -> io::Result<OwnedFd> {
-    let private = Mode::RUSR | Mode::WUSR;
+pub(crate) fn bind_at(dir: BorrowedFd<'_>, path_of_dir: &Path, name: &OsStr, access: Access) -> io::Result<OwnedFd> {
     let socket = new_socket()?;
     // Before it has a name, where the system can: bind(2) takes the umask off that.
-    let _ = rustix::fs::fchmod(&socket, private);
+    let _ = rustix::fs::fchmod(&socket, PRIVATE);
     #[cfg(target_os = "linux")]
     sockopt::set_socket_passcred(&socket, true)?;
     net::bind(&socket, &address(dir, path_of_dir, name)?)?;
-    if let Err(error) = rustix::fs::chmodat(dir, name, private, AtFlags::empty()) {
+    if let Err(error) = access.grant_at(dir, name) {
         let _ = rustix::fs::unlinkat(dir, name, AtFlags::empty());
-        return Err(error.into());
+        return Err(error);
     }
     Ok(socket)
 }

@@ -10,6 +10,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::access::Access;
 use super::files;
 
 /// What the names of bells begin with.
@@ -25,16 +26,22 @@ pub(crate) struct Porch {
     path: PathBuf,
     /// Device and inode number, which tell it from every other.
     identity: (u64, u64),
+    access: Access,
 }
 
 impl Porch {
-    pub(crate) fn new(dir: OwnedFd, path: PathBuf) -> io::Result<Self> {
+    pub(crate) fn new(dir: OwnedFd, path: PathBuf, access: Access) -> io::Result<Self> {
         let identity = files::identity_of(&dir)?;
-        Ok(Self { dir, path, identity })
+        Ok(Self { dir, path, identity, access })
     }
 
     pub(crate) fn identity(&self) -> (u64, u64) {
         self.identity
+    }
+
+    /// Whom it is for.
+    pub(crate) fn access(&self) -> Access {
+        self.access
     }
 
     pub(crate) fn dir(&self) -> BorrowedFd<'_> {
@@ -114,6 +121,7 @@ pub(crate) struct Doorbell {
     name: OsString,
     /// What the socket is called while nobody is to see it.
     hidden: Option<OsString>,
+    is_deaf: bool,
 }
 
 impl Doorbell {
@@ -122,12 +130,11 @@ impl Doorbell {
         let suffix = files::random_suffix();
         let (name, hidden) = (OsString::from(format!("{PREFIX}{suffix}")), OsString::from(format!(".new-{suffix}")));
         let heard = UnixDatagram::bind(porch.address(&hidden))?;
-        // Whatever the umask: who rings must be able to write to it. The folder is this user's alone.
-        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-        rustix::fs::chmodat(porch.dir(), &hidden, mode, rustix::fs::AtFlags::empty()).inspect_err(|_| {
+        // Whatever the umask: who rings must be able to write to it. The folder keeps everybody else out.
+        porch.access.grant_at(porch.dir(), &hidden).inspect_err(|_| {
             let _ = files::remove_file(porch.dir(), &hidden);
         })?;
-        let bell = Self { heard, porch: Arc::clone(porch), name, hidden: Some(hidden) };
+        let bell = Self { heard, porch: Arc::clone(porch), name, hidden: Some(hidden), is_deaf: false };
         bell.heard.set_nonblocking(true)?;
         Ok(bell)
     }
@@ -145,7 +152,15 @@ impl Doorbell {
 
     /// Whether others can ring it.
     pub(crate) fn is_hung(&self) -> bool {
-        self.hidden.is_none()
+        self.hidden.is_none() && !self.is_deaf
+    }
+
+    /// From here on no ring is heard, and whoever rings is told so; those who ask whether somebody is behind it still find
+    /// that. unix(7), shutdown(2): the kernel decides both under one lock. Its descriptor is not to be waited for any more.
+    pub(crate) fn go_deaf(&mut self) -> io::Result<()> {
+        self.heard.shutdown(std::net::Shutdown::Read)?;
+        self.is_deaf = true;
+        Ok(())
     }
 
     /// Where it hangs.
@@ -166,11 +181,12 @@ impl Doorbell {
 
     /// Forgets the rings until now. To be done before looking.
     pub(crate) fn clear(&self) {
-        while self.heard.recv(&mut [0]).is_ok() {}
+        while !self.is_deaf && self.heard.recv(&mut [0]).is_ok() {}
     }
 
-    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
-        self.heard.as_fd()
+    /// None once it is deaf: then it would be readable for ever.
+    pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        (!self.is_deaf).then(|| self.heard.as_fd())
     }
 
     /// Takes it down. Those who watch the folder are told.
@@ -202,7 +218,7 @@ impl Ringer {
         Ok(Self { socket, porch: Arc::clone(porch), last: RefCell::new(None) })
     }
 
-    /// Rings, and never waits. Returns whether somebody is there to hear it; a full queue rings already.
+    /// Rings, and never waits. Returns whether somebody surely heard it; a full queue rings already.
     pub(crate) fn ring(&self, bell: &OsStr) -> bool {
         let mut last = self.last.borrow_mut();
         let is_connected = if last.as_deref() == Some(bell) {
@@ -214,9 +230,9 @@ impl Ringer {
         match is_connected.and_then(|()| self.socket.send(&[1])) {
             Ok(_) => true,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
-            Err(error) => {
+            Err(_) => {
                 *last = None;
-                !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+                false
             }
         }
     }
@@ -231,14 +247,14 @@ mod tests {
     #[test]
     fn a_bell_is_heard_until_it_is_cleared_and_tells_who_lives() {
         let path = std::env::temp_dir().join(format!("ipct-bell-{}", files::random_suffix()));
-        files::make_dir_at(rustix::fs::CWD, path.as_os_str()).unwrap();
-        let porch = Arc::new(Porch::new(files::open_dir(&path).unwrap(), path.clone()).unwrap());
+        files::make_dir_at(rustix::fs::CWD, path.as_os_str(), Access::Private).unwrap();
+        let porch = Arc::new(Porch::new(files::open_dir(&path).unwrap(), path.clone(), Access::Private).unwrap());
         let mut bell = Doorbell::prepare(&porch).unwrap();
         assert_eq!(porch.is_answered(bell.name()), Some(true), "it is there before it was hung up");
         assert!(!Ringer::new(&porch).unwrap().ring(bell.name()), "it hangs before it was published");
         bell.publish().unwrap();
         bell.clear();
-        let is_rung = || poll::readable(&[bell.descriptor()], Duration::ZERO).unwrap() == Woken::Ready;
+        let is_rung = || poll::readable(&[bell.descriptor().unwrap()], Duration::ZERO).unwrap() == Woken::Ready;
         assert!(!is_rung());
         let ringer = Ringer::new(&porch).unwrap();
         assert!((0..2_000).all(|_| ringer.ring(bell.name())));
@@ -247,6 +263,10 @@ mod tests {
         assert!(!is_rung());
         let name = bell.name().to_owned();
         assert_eq!(porch.is_answered(&name), Some(true));
+        bell.go_deaf().unwrap();
+        bell.clear();
+        assert!(!ringer.ring(&name) && !Ringer::new(&porch).unwrap().ring(&name), "a deaf bell is heard");
+        assert!(porch.is_answered(&name) == Some(true) && !porch.is_deserted(&name) && !bell.is_hung());
         // As a killed process leaves it: the name is there, and nobody behind it.
         let left = OsString::from("bell-left");
         drop(UnixDatagram::bind(porch.address(&left)).unwrap());

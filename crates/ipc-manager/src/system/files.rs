@@ -10,6 +10,12 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use super::access::Access;
+
+mod make;
+
+pub(crate) use make::{Sync, append, create_whole, make_dir_at, make_dir_whole, make_empty, open_or_make, replace};
+
 /// Opens a directory; the last component may not be a link.
 pub(crate) fn open_dir(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -22,22 +28,9 @@ pub(crate) fn open_dir_at(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<Owned
     Ok(rustix::fs::openat(dir, name, flags, Mode::empty())?)
 }
 
-/// Makes a directory of mode 0700, whatever the umask. Fails with `AlreadyExists` if there is something.
-pub(crate) fn make_dir_at(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
-    rustix::fs::mkdirat(dir, name, Mode::RWXU)?;
-    // By name: a directory whose mode the umask took away cannot be opened.
-    let made = rustix::fs::chmodat(dir, name, Mode::RWXU, AtFlags::empty());
-    made.inspect_err(|_| {
-        let _ = rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR);
-    })?;
-    Ok(())
-}
-
-/// Whether users other than its owner may write to something, as far as its mode tells. The group that many systems give
-/// each user, whose number is the user's own, has nobody else in it.
+/// Whether users other than its owner may write to something, as far as its mode tells.
 pub(crate) fn is_open_to_others(stat: &Stat) -> bool {
-    let is_own_group = stat.st_gid == 0 || stat.st_gid == rustix::process::geteuid().as_raw();
-    stat.st_mode & 0o002 != 0 || stat.st_mode & 0o020 != 0 && !is_own_group
+    stat.st_mode & 0o002 != 0 || stat.st_mode & 0o020 != 0 && !super::access::is_own(stat.st_gid)
 }
 
 /// Whether everybody may put things into a directory.
@@ -81,8 +74,9 @@ pub(crate) enum Untrusted {
     Content(Vec<u8>),
 }
 
-/// Reads a file that anyone may have put there: regular, not a link, ours or root's, and within the limit.
-pub(crate) fn read_untrusted(dir: BorrowedFd<'_>, name: &OsStr, limit: usize) -> io::Result<Untrusted> {
+/// Reads a file that anyone may have put there: regular, not a link, ours or root's, or on a store of a group any
+/// member's, and within the limit.
+pub(crate) fn read_untrusted(dir: BorrowedFd<'_>, name: &OsStr, limit: usize, access: Access) -> io::Result<Untrusted> {
     // Without blocking: a FIFO in the place of a file must not stop the reader.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let open = || rustix::fs::openat(dir, name, flags, Mode::empty());
@@ -99,7 +93,7 @@ pub(crate) fn read_untrusted(dir: BorrowedFd<'_>, name: &OsStr, limit: usize) ->
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Ok(Untrusted::Refused("it is not a regular file"));
     }
-    if stat.st_uid != 0 && stat.st_uid != rustix::process::geteuid().as_raw() {
+    if stat.st_uid != 0 && !access.trusts(stat.st_uid) {
         return Ok(Untrusted::Refused("it belongs to another user"));
     }
     let bytes = u64::try_from(stat.st_size).unwrap_or(0);
@@ -165,56 +159,16 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
 }
 
 /// Reads a small file of a known layout. `None` if there is none, or if it is no such file.
-pub(crate) fn read_small(dir: BorrowedFd<'_>, name: &OsStr, limit: usize) -> io::Result<Option<Vec<u8>>> {
-    match read_untrusted(dir, name, limit)? {
+pub(crate) fn read_small(
+    dir: BorrowedFd<'_>,
+    name: &OsStr,
+    limit: usize,
+    access: Access,
+) -> io::Result<Option<Vec<u8>>> {
+    match read_untrusted(dir, name, limit, access)? {
         Untrusted::Content(content) => Ok(Some(content)),
         Untrusted::Gone | Untrusted::Refused(_) | Untrusted::TooLarge { .. } => Ok(None),
     }
-}
-
-/// The mode of every file of ours: for its user alone.
-const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
-
-/// How safe a written file must be before the call returns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sync {
-    /// The kernel has it: it outlives every process.
-    Kernel,
-    /// The disk has it: it outlives a power cut.
-    Disk,
-}
-
-/// Creates a file of mode 0600 that must not exist, and writes it whole. On error nothing of it stays.
-pub(crate) fn create_whole(dir: BorrowedFd<'_>, name: &OsStr, content: &[u8], sync: Sync) -> io::Result<()> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(dir, name, flags, PRIVATE)?;
-    // Whatever the umask.
-    let written = rustix::fs::fchmod(&file, PRIVATE)
-        .map_err(io::Error::from)
-        .and_then(|()| write_all(&file, 0, content))
-        .and_then(|()| if sync == Sync::Disk { Ok(rustix::fs::fsync(&file)?) } else { Ok(()) })
-        // Some file systems report a full disk only here.
-        .and_then(|()| close(file));
-    if written.is_err() {
-        let _ = rustix::fs::unlinkat(dir, name, AtFlags::empty());
-    }
-    written
-}
-
-/// Opens a file to read and write. Where there is none it is made, with mode 0600, if that is wanted.
-pub(crate) fn open_or_make(dir: BorrowedFd<'_>, name: &OsStr, make: bool) -> io::Result<Option<OwnedFd>> {
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    match rustix::fs::openat(dir, name, flags, Mode::empty()) {
-        Err(Errno::NOENT) if make => {}
-        Err(Errno::NOENT) => return Ok(None),
-        opened => return Ok(Some(opened?)),
-    }
-    match create_whole(dir, name, b"", Sync::Kernel) {
-        // Somebody else was faster.
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    Ok(Some(rustix::fs::openat(dir, name, flags, Mode::empty())?))
 }
 
 /// Reads at an offset: so many bytes, or what there is.
@@ -285,32 +239,6 @@ pub(crate) fn rename_new(dir: BorrowedFd<'_>, from: &OsStr, to: &OsStr) -> io::R
 /// Renames within a directory, over what is there.
 pub(crate) fn rename(dir: BorrowedFd<'_>, from: &OsStr, to: &OsStr) -> io::Result<()> {
     Ok(rustix::fs::renameat(dir, from, dir, to)?)
-}
-
-/// Replaces a small file in one step: a reader sees the old or the new one, whole.
-pub(crate) fn replace(dir: BorrowedFd<'_>, name: &OsStr, content: &[u8]) -> io::Result<()> {
-    let mut pending = name.to_owned();
-    pending.push(".pend");
-    // What a dead predecessor left half-written is in the way of the exclusive creation.
-    remove_file(dir, &pending)?;
-    create_whole(dir, &pending, content, Sync::Kernel)?;
-    rename(dir, &pending, name).inspect_err(|_| {
-        let _ = remove_file(dir, &pending);
-    })
-}
-
-/// Appends to a file in one write, creating it with mode 0600.
-pub(crate) fn append(dir: BorrowedFd<'_>, name: &OsStr, content: &[u8]) -> io::Result<()> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(dir, name, flags, PRIVATE)?;
-    rustix::fs::fchmod(&file, PRIVATE)?;
-    let before = rustix::fs::fstat(&file)?.st_size;
-    write_all(&file, before, content).and_then(|()| close(file)).inspect_err(|_| {
-        // Half a record would hide all that are appended later.
-        if let Ok(file) = rustix::fs::openat(dir, name, OFlags::WRONLY | OFlags::NOFOLLOW, Mode::empty()) {
-            let _ = rustix::fs::ftruncate(file, u64::try_from(before).unwrap_or(0));
-        }
-    })
 }
 
 /// Removes a file; that there is none is fine. Returns whether there was one.

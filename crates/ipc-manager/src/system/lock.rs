@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::access::Access;
 use super::files;
 use super::poll;
 use super::process::{Alive, Identity};
@@ -42,9 +43,9 @@ pub(crate) enum Holder {
 impl LifeLock {
     /// Prepares a locked file under a name that nobody looks at. It is published by [`LifeLock::publish`], so whoever
     /// sees it sees it locked and complete.
-    pub(crate) fn prepare(dir: BorrowedFd<'_>, note: &[u8]) -> io::Result<(Self, OsString)> {
+    pub(crate) fn prepare(dir: BorrowedFd<'_>, note: &[u8], access: Access) -> io::Result<(Self, OsString)> {
         let name = OsString::from(format!(".new-{}", files::random_suffix()));
-        files::create_whole(dir, &name, note, files::Sync::Kernel)?;
+        files::create_whole(dir, &name, note, files::Sync::Kernel, access)?;
         let locked = rustix::fs::openat(dir, &name, OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
             .and_then(|file| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).map(|()| file));
         match locked {
@@ -122,14 +123,11 @@ pub(crate) struct SectionLock {
 
 impl SectionLock {
     /// Takes the lock on a file of that name, creating it. `TimedOut` when the deadline passes first.
-    pub(crate) fn acquire(dir: BorrowedFd<'_>, name: &OsStr, deadline: Deadline) -> io::Result<Self> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mode = Mode::RUSR | Mode::WUSR;
-        let file = rustix::fs::openat(dir, name, flags, mode)?;
-        // Whatever the umask of whoever makes it: others of the same user must get in, too.
-        if rustix::fs::fstat(&file)?.st_mode & mode.as_raw_mode() != mode.as_raw_mode() {
-            rustix::fs::fchmod(&file, mode)?;
-        }
+    pub(crate) fn acquire(dir: BorrowedFd<'_>, name: &OsStr, deadline: Deadline, access: Access) -> io::Result<Self> {
+        let file = match access {
+            Access::Private => open_private(dir, name)?,
+            Access::Group(_) => files::open_or_make(dir, name, true, access)?.ok_or(io::ErrorKind::NotFound)?,
+        };
         let mut backoff = Backoff::new(std::time::Duration::from_micros(100), std::time::Duration::from_millis(3));
         loop {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -143,6 +141,18 @@ impl SectionLock {
             }
         }
     }
+}
+
+/// Opens the file of a section lock, creating it.
+fn open_private(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mode = Mode::RUSR | Mode::WUSR;
+    let file = rustix::fs::openat(dir, name, flags, mode)?;
+    // Whatever the umask of whoever makes it: others of the same user must get in, too.
+    if rustix::fs::fstat(&file)?.st_mode & mode.as_raw_mode() != mode.as_raw_mode() {
+        rustix::fs::fchmod(&file, mode)?;
+    }
+    Ok(file)
 }
 
 impl Drop for SectionLock {

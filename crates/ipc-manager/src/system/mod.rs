@@ -2,6 +2,7 @@
 //! Thin, safe calls to the operating system: processes, locks, files, watches, waiting. Every `unsafe` of the crate is
 //! in here, and nothing in here knows what a message is.
 
+pub(crate) mod access;
 pub(crate) mod arrivals;
 pub(crate) mod bell;
 pub(crate) mod children;

@@ -7,8 +7,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
+
+use super::access::{Access, PRIVATE};
 
 /// Most bytes that one write puts into a pipe without those of others in between; pipe(7).
 pub(crate) const ATOMIC_BYTES: usize = rustix::pipe::PIPE_BUF;
@@ -21,17 +23,16 @@ pub(crate) fn is_fifo(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::Fifo
 }
 
-/// Makes a FIFO of mode 0600, whatever the umask, and opens it for reading, so that it has a reader before anybody can
+/// Makes a FIFO of mode 0600, or 0660 for a group, whatever the umask, and opens it for reading, so that it has a reader before anybody can
 /// see it under its final name.
-pub(crate) fn make_fifo_at(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
-    let private = Mode::RUSR | Mode::WUSR;
+pub(crate) fn make_fifo_at(dir: BorrowedFd<'_>, name: &OsStr, access: Access) -> io::Result<OwnedFd> {
     #[cfg(not(target_vendor = "apple"))]
-    rustix::fs::mknodat(dir, name, FileType::Fifo, private, 0)?;
+    rustix::fs::mknodat(dir, name, FileType::Fifo, PRIVATE, 0)?;
     #[cfg(target_vendor = "apple")]
     return Err(io::ErrorKind::Unsupported.into());
     #[cfg(not(target_vendor = "apple"))]
     {
-        rustix::fs::chmodat(dir, name, private, AtFlags::empty())?;
+        access.grant_at(dir, name)?;
         // For writing, too: a pipe that has had all its writers leave would be at its end.
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fifo = rustix::fs::openat(dir, name, flags, Mode::empty())?;

@@ -7,10 +7,11 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Mode};
+use rustix::fs::AtFlags;
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SendAncillaryBuffer, SendFlags, SocketType};
 
+use super::access::{Access, PRIVATE};
 use super::datagram::address;
 
 /// As long as the kernel makes it; it cuts a larger number down by itself, listen(2).
@@ -24,19 +25,18 @@ pub(crate) struct Credentials {
     pub(crate) pid: Option<u32>,
 }
 
-/// Makes a listening socket in a directory, mode 0600 whatever the umask. On error nothing of it stays.
-pub(crate) fn listen_at(dir: BorrowedFd<'_>, path_of_dir: &Path, name: &OsStr) -> io::Result<OwnedFd> {
+/// Makes a listening socket in a directory, mode 0600, or 0660 for a group, whatever the umask. On error nothing of it stays.
+pub(crate) fn listen_at(dir: BorrowedFd<'_>, path_of_dir: &Path, name: &OsStr, access: Access) -> io::Result<OwnedFd> {
     let socket = new_socket()?;
     // Before it has a name, where the system can; bind(2) takes the umask off that.
-    let _ = rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR);
+    let _ = rustix::fs::fchmod(&socket, PRIVATE);
     net::bind(&socket, &address(dir, path_of_dir, name)?)?;
-    let listening = rustix::fs::chmodat(dir, name, Mode::RUSR | Mode::WUSR, AtFlags::empty())
-        .and_then(|()| net::listen(&socket, BACKLOG));
+    let listening = access.grant_at(dir, name).and_then(|()| Ok(net::listen(&socket, BACKLOG)?));
     match listening {
         Ok(()) => Ok(socket),
         Err(error) => {
             let _ = rustix::fs::unlinkat(dir, name, AtFlags::empty());
-            Err(error.into())
+            Err(error)
         }
     }
 }

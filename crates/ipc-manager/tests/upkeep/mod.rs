@@ -12,6 +12,8 @@ use ipc_manager::{ConnectionString, Fate, Gc, GcReport};
 use ipc_manager_testkit::{Puppet, Sandbox, Subject, Suite, Test};
 use serde_json::json;
 
+pub use strangers::{assert_out_of_reach, can_be_another};
+
 pub fn tests() -> Vec<Test> {
     [gc::tests(), races::tests(), strangers::tests()].concat()
 }
@@ -21,7 +23,7 @@ pub fn add_to(suite: Suite) -> Suite {
 }
 
 /// Protocols whose buses are files, sockets and FIFOs in the temporary directory.
-const PROTOCOLS: [&str; 6] = ["AtomicPipe", "UnixSocket", "ConnectionUnix", "MessageFiles", "SQLite", "JSONFile"];
+pub const PROTOCOLS: [&str; 6] = ["AtomicPipe", "UnixSocket", "ConnectionUnix", "MessageFiles", "SQLite", "JSONFile"];
 
 /// A process that owns a fresh guarded bus in a temporary directory.
 fn owner(protocol: &str, dir: &Path) -> (Puppet, ConnectionString) {

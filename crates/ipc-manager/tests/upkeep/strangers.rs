@@ -51,7 +51,7 @@ fn as_stranger(act: &str) -> Command {
     command
 }
 
-fn can_be_another() -> Result<(), String> {
+pub fn can_be_another() -> Result<(), String> {
     static ANSWER: OnceLock<Result<(), String>> = OnceLock::new();
     let ask = || {
         if !rustix::process::geteuid().is_root() {
@@ -193,10 +193,10 @@ fn assert_denied(path: &Path) {
     denied("ring", UnixDatagram::unbound().unwrap().send_to(b"x", path).map(drop).map_err(not_a_socket));
 }
 
-/// What is no socket refuses connections, to whoever may reach it.
+/// What is no socket refuses connections, to whoever may reach it; and what has too long a path is out of reach anyway.
 fn not_a_socket(error: io::Error) -> io::Error {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused => io::ErrorKind::PermissionDenied.into(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::InvalidInput => io::ErrorKind::PermissionDenied.into(),
         _ => error,
     }
 }

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::demo_count::{Answer, Count, Pieces};
 use super::make::{AuditDocument, Making, audit_exit, audit_text, make};
 use crate::args::DemoArgs;
-use crate::bus_choice::{BUS_VARIABLE, NAME_VARIABLE};
+use crate::bus_choice::{self, NAME_VARIABLE};
 use crate::context::Context;
 use crate::escape::escaped;
 use crate::exit_code;
@@ -129,7 +129,8 @@ impl<'a> Demo<'a> {
         for number in 1..=WORKERS {
             let name = format!("worker-{number}");
             let mut command = Command::new(&program);
-            command.arg("demo-worker").env(BUS_VARIABLE, bus.info().to_string()).env(NAME_VARIABLE, &name);
+            command.arg("demo-worker").env(NAME_VARIABLE, &name);
+            bus_choice::tell(&mut command, bus.info(), None);
             // A group of its own: Ctrl-C is for the dispatcher, which then ends the workers in order.
             command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
             let child = command.spawn().map_err(|error| Failure::io("a worker cannot be started", &error))?;

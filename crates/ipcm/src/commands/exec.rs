@@ -188,7 +188,7 @@ impl<'a> Worker<'a> {
 
     /// Runs the command for a message; a thread waits for it.
     fn start(&mut self, work: Work) -> Outcome<()> {
-        let mut command = job::command(&self.args.command, self.info, work.message())?;
+        let mut command = job::command(&self.args.command, (self.info, self.context.group()), work.message())?;
         if let Work::Held(delivery) = &work {
             command.env(job::ATTEMPTS_VARIABLE, delivery.attempts().to_string());
         }

@@ -7,9 +7,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 
-use ipc_manager::{ConnectionString, Message};
+use ipc_manager::{ConnectionString, Group, Message};
 
-use crate::bus_choice::BUS_VARIABLE;
+use crate::bus_choice;
 use crate::exit_code;
 use crate::failure::{Failure, Outcome};
 
@@ -23,12 +23,17 @@ pub(crate) const ATTEMPTS_VARIABLE: &str = "IPCM_MSG_ATTEMPTS";
 const OUTPUT_BYTES: u64 = 64 << 20;
 
 /// Prepares the command for a message.
-pub(crate) fn command(arguments: &[OsString], bus: &ConnectionString, message: &Message) -> Outcome<Command> {
+pub(crate) fn command(
+    arguments: &[OsString],
+    (bus, group): (&ConnectionString, Option<Group>),
+    message: &Message,
+) -> Outcome<Command> {
     let Some((program, arguments)) = arguments.split_first() else {
         return Err(Failure::usage("there is no command to run"));
     };
     let mut command = Command::new(program);
-    command.args(arguments).env(BUS_VARIABLE, bus.to_string());
+    command.args(arguments);
+    bus_choice::tell(&mut command, bus, group);
     command.env(ID_VARIABLE, message.id().as_str()).env(FROM_VARIABLE, message.from().as_str());
     command.stdin(Stdio::piped());
     Ok(command)

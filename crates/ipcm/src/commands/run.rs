@@ -6,12 +6,12 @@ use std::io::{self, IsTerminal};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus};
 
-use ipc_manager::Spawn;
+use ipc_manager::{Group, Spawn};
 use rustix::process::{Pid, Signal as ProcessSignal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT};
 
 use crate::args::RunArgs;
-use crate::bus_choice::BUS_VARIABLE;
+use crate::bus_choice;
 use crate::commands::make::{AuditDocument, Making, audit_text, make};
 use crate::context::Context;
 use crate::exit_code;
@@ -23,9 +23,10 @@ pub(crate) fn run(context: &mut Context, args: &RunArgs) -> Outcome {
         return Err(Failure::usage("there is no command to run"));
     };
     let signals = Signals::catch_with_children()?;
+    context.share(args.group.as_deref())?;
     let making = Making { route: None, guard: true, signal: args.signal.as_deref(), timeout: args.timeout };
     let mut bus = make(context, &args.make, &making)?;
-    let status = start(&bus, program, arguments).and_then(|child| wait(child, &signals));
+    let status = start(&bus, context.group(), program, arguments).and_then(|child| wait(child, &signals));
     let audit = bus.shutdown();
     let exit = exit_of(status?);
     let audit = audit?;
@@ -36,10 +37,11 @@ pub(crate) fn run(context: &mut Context, args: &RunArgs) -> Outcome {
     Ok(if exit == exit_code::DONE && !audit.is_balanced() { exit_code::AUDIT } else { exit })
 }
 
-/// Starts the command. It finds the bus in its environment, not in its arguments, which everybody can see.
-fn start(bus: &Spawn, program: &OsStr, arguments: &[std::ffi::OsString]) -> Outcome<Child> {
+/// Starts the command. It finds the bus in its environment.
+fn start(bus: &Spawn, group: Option<Group>, program: &OsStr, arguments: &[std::ffi::OsString]) -> Outcome<Child> {
     let mut command = Command::new(program);
-    command.args(arguments).env(BUS_VARIABLE, bus.info().to_string());
+    command.args(arguments);
+    bus_choice::tell(&mut command, bus.info(), group);
     command
         .spawn()
         .map_err(|error| Failure::io(format!("the command {} cannot be run", program.to_string_lossy()), &error))

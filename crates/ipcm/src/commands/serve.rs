@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use ipc_manager::{Callback, Content, Reply, Request, Service, ServiceResult, Signal, Ticket};
+use ipc_manager::{Callback, Content, Group, Reply, Request, Service, ServiceResult, Signal, Ticket};
 use rustix::process::{Pid, Signal as ProcessSignal, kill_process};
 use serde_json::Value;
 
@@ -41,7 +41,7 @@ pub(crate) fn run(context: &mut Context, args: &ServeArgs) -> Outcome {
     if args.echo {
         builder = builder.on_request(|_, request| Ok(Reply::new(&format!("echo: {}", text(request.value())))?));
     } else {
-        let jobs = Jobs::new(args);
+        let jobs = Jobs::new(args, context.group());
         let (starting, cancelling, ending) = (jobs.clone(), jobs.clone(), jobs);
         builder = builder
             .on_request(move |service, request| {
@@ -73,6 +73,7 @@ struct Jobs(Arc<Mutex<State>>);
 
 struct State {
     arguments: Vec<std::ffi::OsString>,
+    group: Option<Group>,
     raw: bool,
     most: usize,
     waiting: VecDeque<Request>,
@@ -81,9 +82,10 @@ struct State {
 }
 
 impl Jobs {
-    fn new(args: &ServeArgs) -> Self {
+    fn new(args: &ServeArgs, group: Option<Group>) -> Self {
         let state = State {
             arguments: args.command.clone(),
+            group,
             raw: args.raw,
             most: usize::from(args.jobs),
             waiting: VecDeque::new(),
@@ -117,11 +119,11 @@ impl Jobs {
 
     /// Starts the command for a request; a thread waits for it, and has the service answer.
     fn start(&self, service: &mut Service, request: &Request) -> ServiceResult {
-        let (arguments, raw) = {
+        let (arguments, raw, group) = {
             let state = self.state();
-            (state.arguments.clone(), state.raw)
+            (state.arguments.clone(), state.raw, state.group)
         };
-        let Ok(mut command) = job::command(&arguments, service.info(), request.message()) else {
+        let Ok(mut command) = job::command(&arguments, (service.info(), group), request.message()) else {
             return self.answer(service, &request.ticket(), Err("there is no command".into()));
         };
         command.stdout(Stdio::piped());

@@ -14,6 +14,7 @@ use crate::signals::Signals;
 pub(crate) fn run(context: &mut Context, args: &SpawnArgs) -> Outcome {
     // Before the bus is there, so that no signal can come in between and leave it behind.
     let signals = if args.keep { None } else { Some(Signals::catch()?) };
+    context.share(args.group.as_deref())?;
     let making = Making {
         route: args.route.as_deref(),
         guard: !args.keep,

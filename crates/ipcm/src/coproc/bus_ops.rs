@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use ipc_manager::{ErrorKind, Route, Signal, Spawn};
+use ipc_manager::{ErrorKind, Group, Route, Signal, Spawn};
 use serde_json::Value;
 
 use super::answer::{Answer, Failed, Outcome};
@@ -41,6 +41,9 @@ impl Engine<'_> {
         }
         if let Some(route) = request.string("route")? {
             builder = builder.route(&route);
+        }
+        if let Some(group) = request.string("group")? {
+            builder = builder.group(Group::new(&group)?);
         }
         if let Some(audit) = request.boolean("audit")? {
             builder = builder.audit(audit);

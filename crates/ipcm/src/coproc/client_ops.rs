@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::os::fd::AsRawFd;
 use std::time::SystemTime;
 
-use ipc_manager::{Client, ConnectionString, ErrorKind, Limits, Message, PeerState, Suspend};
+use ipc_manager::{Client, ConnectionString, ErrorKind, Group, Limits, Message, PeerState, Suspend};
 use serde_json::Value;
 
 use super::answer::{Answer, Failed, Outcome};
@@ -30,6 +30,15 @@ impl Engine<'_> {
         }
         if let Some(password) = request.string("password")? {
             builder = builder.password(&password);
+        }
+        let group = match request.string("group")? {
+            Some(group) => Some(Group::new(&group)?),
+            // A bus of this process's own says it.
+            None if request.get("info").is_none() => self.bus(request)?.group(),
+            None => None,
+        };
+        if let Some(group) = group {
+            builder = builder.group(group);
         }
         let client = if request.op == "connect" { builder.connect()? } else { builder.reconnect()? };
         let (name, discarded) = (client.name().to_string(), client.discarded());

@@ -11,9 +11,9 @@ use super::answer::Failed;
 /// Every operation, and the fields that it takes beside `op` and `rid`.
 pub(super) const OPERATIONS: &[(&str, &[&str])] = &[
     ("version", &[]),
-    ("spawn", &["protocol", "protocols", "serializer", "guard", "signal", "route", "audit"]),
-    ("connect", &["name", "info", "bus", "user", "password", "listen", "hold", "delivery_attempts"]),
-    ("reconnect", &["name", "info", "bus", "user", "password", "listen", "hold", "delivery_attempts"]),
+    ("spawn", &["protocol", "protocols", "serializer", "guard", "signal", "route", "audit", "group"]),
+    ("connect", &["name", "info", "bus", "user", "password", "group", "listen", "hold", "delivery_attempts"]),
+    ("reconnect", &["name", "info", "bus", "user", "password", "group", "listen", "hold", "delivery_attempts"]),
     ("send", &["client", "to", "content", "broadcast", "message"]),
     ("try_send", &["client", "to", "content", "broadcast", "message"]),
     ("broadcast", &["client", "content"]),

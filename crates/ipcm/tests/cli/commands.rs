@@ -43,8 +43,8 @@ fn protocols_are_listed() {
     let listed: serde_json::Value = serde_json::from_str(&bench.ipcm(&["--json", "protocols"]).stdout).unwrap();
     let protocols = listed["protocols"].as_array().unwrap();
     let named = |name: &str| protocols.iter().find(|protocol| protocol["name"] == name).unwrap().to_string();
-    insta::assert_snapshot!(named("MessageFiles"), @r#"{"acknowledges":true,"across_processes":true,"automatic":true,"durability":"power","largest_message_bytes":67108864,"most_unread":null,"name":"MessageFiles","order":"per sender","reason":null,"suspend":true,"viable":true,"wait":"inotify"}"#);
-    insta::assert_snapshot!(named("LocalMemory"), @r#"{"acknowledges":true,"across_processes":false,"automatic":false,"durability":"process","largest_message_bytes":1048576,"most_unread":10000,"name":"LocalMemory","order":"per sender","reason":null,"suspend":true,"viable":true,"wait":"descriptor"}"#);
+    insta::assert_snapshot!(named("MessageFiles"), @r#"{"acknowledges":true,"across_processes":true,"automatic":true,"durability":"power","groups":true,"largest_message_bytes":67108864,"most_unread":null,"name":"MessageFiles","order":"per sender","reason":null,"suspend":true,"viable":true,"wait":"inotify"}"#);
+    insta::assert_snapshot!(named("LocalMemory"), @r#"{"acknowledges":true,"across_processes":false,"automatic":false,"durability":"process","groups":false,"largest_message_bytes":1048576,"most_unread":10000,"name":"LocalMemory","order":"per sender","reason":null,"suspend":true,"viable":true,"wait":"descriptor"}"#);
     let table = bench.ipcm(&["protocols"]);
     let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
     let lines: Vec<String> = table.stdout.lines().map(words).collect();

@@ -10,6 +10,7 @@ mod coproc;
 mod delivery;
 mod demo;
 mod errors;
+mod groups;
 mod guard;
 mod listed;
 mod measured;

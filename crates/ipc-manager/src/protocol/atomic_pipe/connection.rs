@@ -39,7 +39,7 @@ struct AtomicPipeConnection {
 
 pub(super) fn open(store: Store, options: OpenOptions) -> Result<Opened> {
     let Seated { seat, door, stats, discarded } =
-        Seat::take(store, options, |store, name| pipe::make_fifo_at(store.dir(), name))?;
+        Seat::take(store, options, |store, name| pipe::make_fifo_at(store.dir(), name, store.access))?;
     let stream = Stream::new(seat.limits.encoded_bytes);
     let outgoing = Outgoing::new(std::sync::Arc::clone(&seat.store));
     let connection = AtomicPipeConnection { seat, fifo: door, stream, outgoing };

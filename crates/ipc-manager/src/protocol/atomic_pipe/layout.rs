@@ -7,6 +7,7 @@ use std::os::fd::BorrowedFd;
 
 use rustix::fs::Stat;
 
+use crate::system::access::Access;
 use crate::system::{files, pipe};
 
 /// Whether what stands under a name can be an entry.
@@ -14,10 +15,10 @@ pub(super) fn is_entry(stat: &Stat) -> bool {
     pipe::is_fifo(stat)
 }
 
-/// Whether an entry is nothing but a FIFO of this user.
-pub(super) fn is_intact(store: BorrowedFd<'_>, entry: &OsStr) -> bool {
+/// Whether an entry is nothing but a FIFO of this user, or on a bus of a group of any member.
+pub(super) fn is_intact(store: BorrowedFd<'_>, entry: &OsStr, access: Access) -> bool {
     let stat = files::stat_at(store, entry).ok().flatten();
-    stat.is_some_and(|stat| pipe::is_fifo(&stat) && stat.st_uid == rustix::process::geteuid().as_raw())
+    stat.is_some_and(|stat| pipe::is_fifo(&stat) && access.trusts(stat.st_uid))
 }
 
 /// Removes the FIFO of a dead peer. What was in it went with its reader.

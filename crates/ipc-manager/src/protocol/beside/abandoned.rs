@@ -17,6 +17,7 @@ use crate::error::Result;
 use crate::protocol::cleaning::{NamedFor, move_aside};
 use crate::protocol::{Cleaning, Fate, Leftover, LeftoverKind};
 use crate::route::Route;
+use crate::system::access::Access;
 use crate::system::lock::{self, Holder as LockHolder};
 use crate::system::{files, tree};
 
@@ -28,17 +29,19 @@ const BRIEF_PATIENCE: Duration = Duration::from_millis(20);
 /// Removes stores of a kind whose owners are dead, once no peer is alive on them.
 pub(in crate::protocol) fn clean(kind: FileKind, cleaning: &mut Cleaning) {
     if let Some(route) = cleaning.route().cloned() {
-        return look_at(&FileStore::at(kind, &route), cleaning);
+        let dir = Path::new(route.as_str()).parent().unwrap_or(Path::new("."));
+        return look_at(&FileStore::at(kind, &route, Access::of_own(dir)), cleaning);
     }
     for dir in &*cleaning.candidates() {
         if !cleaning.may_go_on() {
             return;
         }
-        // Stores of ours are in directories that only their user can enter.
+        // Stores of ours are in directories that only their user can enter, or a group.
+        let access = Access::of_own(dir);
         let is_private = dir.symlink_metadata().is_ok_and(|found| found.mode() & 0o077 == 0);
         let route = dir.join(kind.file).to_str().and_then(|path| Route::new(path).ok());
-        if let Some(route) = route.filter(|_| is_private) {
-            look_at(&FileStore::at(kind, &route), cleaning);
+        if let Some(route) = route.filter(|_| is_private || access != Access::Private) {
+            look_at(&FileStore::at(kind, &route, access), cleaning);
         }
     }
 }
@@ -73,7 +76,7 @@ impl FileStore {
                     && !NamedFor::of(dir).is_some_and(|named| named.may_go_on(dir))
             })
         };
-        let Some(beside) = Beside::of_file(&self.route) else {
+        let Some(beside) = Beside::of_file(&self.route, self.access) else {
             // Killed before the folder was made, or after it was removed.
             return is_old() && file.is_none_or(|file| file.len() == 0);
         };
@@ -88,7 +91,10 @@ impl FileStore {
             Some(_) => self.made().is_some_and(|made| made.directory == dir.is_some()),
             None => dir.is_some(),
         };
-        is_due && is_ours() && !beside.is_answered() && (file.is_none() || !(self.kind.is_in_use)(&self.route))
+        is_due
+            && is_ours()
+            && !beside.is_answered()
+            && (file.is_none() || !(self.kind.is_in_use)(&self.route, self.access))
     }
 
     fn clean(&self, dir: Option<&Path>, cleaning: &Cleaning) -> Result<Option<Fate>> {
@@ -103,7 +109,7 @@ impl FileStore {
         if cleaning.is_dry_run() {
             return Ok(Some(Fate::Found));
         }
-        let beside = Beside::of_file(&self.route);
+        let beside = Beside::of_file(&self.route, self.access);
         let patience = if cleaning.is_brief() { BRIEF_PATIENCE } else { PATIENCE };
         let section = beside.as_ref().map(|beside| beside.enter(patience)).transpose().map_err(failed)?;
         // Asked again inside, where no peer can be joining.
@@ -171,7 +177,7 @@ impl FileStore {
                 }
             }
         }
-        Beside::of_file(&self.route).map_or(Ok(None), |beside| beside.first_unknown())
+        Beside::of_file(&self.route, self.access).map_or(Ok(None), |beside| beside.first_unknown())
     }
 }
 
@@ -223,10 +229,10 @@ pub(in crate::protocol) fn clean_doorbells(base: &Path, cleaning: &mut Cleaning)
 fn clean_older_doorbells(base: &Path, seconds: u64, cleaning: &mut Cleaning) {
     let is_ours = |name: &OsStr| name.len() == 24 && name.as_bytes().iter().all(u8::is_ascii_hexdigit);
     // What they are in is only this user's, too.
-    let Ok(Some(_)) = Beside::open(base) else { return };
+    let Ok(Some(_)) = Beside::open(base, Access::Private) else { return };
     let Ok(listed) = std::fs::read_dir(base) else { return };
     for path in listed.flatten().filter(|entry| is_ours(&entry.file_name())).map(|entry| entry.path()) {
-        let Ok(Some(beside)) = Beside::open(&path) else { continue };
+        let Ok(Some(beside)) = Beside::open(&path, Access::Private) else { continue };
         // Somebody may be about to hang a bell into one that is young.
         if !files::is_older(rustix::fs::CWD, path.as_os_str(), seconds) || !beside.is_deserted() {
             continue;
@@ -303,7 +309,9 @@ mod tests {
         let base = std::env::temp_dir().join(format!("ipct-doorbells-{}", files::random_suffix()));
         let made = |name: &str| {
             let path = base.join(name);
-            let beside = Beside::open_or_make(&base).and_then(|_| Beside::open_or_make(&path)).unwrap();
+            let beside = Beside::open_or_make(&base, Access::Private)
+                .and_then(|_| Beside::open_or_make(&path, Access::Private))
+                .unwrap();
             drop(beside.enter(PATIENCE).unwrap());
             beside
         };
@@ -314,7 +322,8 @@ mod tests {
         std::fs::write(dead.porch().path().join(".ipcm-owner"), "{}\n{}").unwrap();
         std::fs::write(unknown.porch().path().join("canary"), "sings").unwrap();
         let bell = Doorbell::prepare(&Arc::clone(rung.porch())).unwrap();
-        let (owner, prepared) = LifeLock::prepare(owned.dir(), &lock::identity_line(&Identity::own())).unwrap();
+        let (owner, prepared) =
+            LifeLock::prepare(owned.dir(), &lock::identity_line(&Identity::own()), Access::Private).unwrap();
         owner.publish(owned.dir(), &prepared, OsStr::new(OWNER)).unwrap();
         let kept = Fate::Kept("it holds `canary`, which is no part of a bus".into());
         let (zeros, threes) = ("0".repeat(24), "3".repeat(24));

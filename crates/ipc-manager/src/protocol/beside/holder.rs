@@ -142,6 +142,7 @@ pub(in crate::protocol) fn seconds(time: SystemTime) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::system::access::Access;
 
     fn standing(is_active: bool, pid: Option<u32>, holder: Option<Holder>) -> Standing {
         Standing { is_active, pid, holder, ..Standing::default() }
@@ -174,7 +175,7 @@ mod tests {
     fn a_bell_that_hangs_elsewhere_says_nothing() {
         let path = std::env::temp_dir().join(format!("ipct-holder-{}", crate::system::files::random_suffix()));
         std::fs::create_dir(&path).unwrap();
-        let porch = Porch::new(crate::system::files::open_dir(&path).unwrap(), path.clone()).unwrap();
+        let porch = Porch::new(crate::system::files::open_dir(&path).unwrap(), path.clone(), Access::Private).unwrap();
         // As a process leaves it that has become another program.
         drop(std::os::unix::net::UnixDatagram::bind(path.join("bell-1")).unwrap());
         let (device, inode) = porch.identity();

@@ -2,16 +2,18 @@
 //! Making and removing stores that are a file, and the record of who owns one.
 
 use std::ffi::OsStr;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Beside, IN_EVERYBODYS, check_file, folder_of, in_everybodys_directory};
+use super::{Beside, check_file, folder_of, refuse_parent};
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::Hold;
 use crate::protocol::cleaning::fresh_name;
 use crate::route::Route;
+use crate::system::access::Access;
 use crate::system::doorbell::{Porch, Ringer};
 use crate::system::lock::{self, Holder as LockHolder, LifeLock, SectionLock};
 use crate::system::process::Identity;
@@ -34,7 +36,7 @@ pub(in crate::protocol) struct FileKind {
     /// What the names of files end in that go with the store.
     pub(in crate::protocol) with_it: &'static [&'static str],
     /// Whether a peer is alive on the store, as far as the store itself knows.
-    pub(in crate::protocol) is_in_use: fn(&Route) -> bool,
+    pub(in crate::protocol) is_in_use: fn(&Route, Access) -> bool,
 }
 
 /// The second line of the owner's file.
@@ -59,23 +61,25 @@ pub(super) struct Made {
 pub(in crate::protocol) struct FileStore {
     pub(super) kind: FileKind,
     pub(super) route: Route,
+    /// For whom it is.
+    pub(super) access: Access,
 }
 
 impl FileStore {
-    pub(in crate::protocol) fn at(kind: FileKind, route: &Route) -> Self {
-        Self { kind, route: route.clone() }
+    pub(in crate::protocol) fn at(kind: FileKind, route: &Route, access: Access) -> Self {
+        Self { kind, route: route.clone(), access }
     }
 
-    /// Makes an empty file, private to its user, under a fresh name in the temporary directory.
-    pub(in crate::protocol) fn make_temporary(kind: FileKind, content: &[u8]) -> Result<Self> {
+    /// Makes an empty file under a fresh name in the temporary directory.
+    pub(in crate::protocol) fn make_temporary(kind: FileKind, content: &[u8], access: Access) -> Result<Self> {
         let dir = std::env::temp_dir().join(fresh_name());
         let path = dir.join(kind.file);
         let Some(text) = path.to_str() else {
             let detail = "the temporary directory's path is not UTF-8, and a route must be";
             return Err(Error::new(ErrorKind::InvalidName, detail).at_path(path));
         };
-        let store = Self::at(kind, &Route::new(text)?);
-        files::make_dir_at(rustix::fs::CWD, dir.as_os_str())
+        let store = Self::at(kind, &Route::new(text)?, access);
+        files::make_dir_at(rustix::fs::CWD, dir.as_os_str(), access)
             .map_err(|error| store.failed(&dir, "the directory of the bus cannot be made", error))?;
         store.make(content, true).inspect_err(|_| {
             let _ = std::fs::remove_dir(&dir);
@@ -85,12 +89,12 @@ impl FileStore {
 
     /// Makes the file if there is none. Returns whether it did.
     pub(in crate::protocol) fn make_if_missing(&self, content: &[u8]) -> Result<bool> {
-        match check_file(self.kind.protocol, &self.route) {
+        match check_file(self.kind.protocol, &self.route, self.access) {
             Ok(_) => Ok(false),
             Err(error) if error.kind() == ErrorKind::NoSuchBus && !Path::new(self.route.as_str()).is_symlink() => {
                 match self.make(content, false) {
                     // Somebody else was faster.
-                    Err(_) if check_file(self.kind.protocol, &self.route).is_ok() => Ok(false),
+                    Err(_) if check_file(self.kind.protocol, &self.route, self.access).is_ok() => Ok(false),
                     made => made.map(|()| true),
                 }
             }
@@ -100,16 +104,16 @@ impl FileStore {
 
     fn make(&self, content: &[u8], directory: bool) -> Result<()> {
         let path = Path::new(self.route.as_str());
-        if in_everybodys_directory(&self.route) {
-            return Err(self.place(Error::new(ErrorKind::Permission, IN_EVERYBODYS)));
+        if let Some(why) = refuse_parent(&self.route, self.access) {
+            return Err(self.place(Error::new(ErrorKind::Permission, why)));
         }
-        files::create_whole(rustix::fs::CWD, path.as_os_str(), content, files::Sync::Kernel)
+        files::create_whole(rustix::fs::CWD, path.as_os_str(), content, files::Sync::Kernel, self.access)
             .map_err(|error| self.failed(path, "the file of the bus cannot be made", error))?;
-        let noted = check_file(self.kind.protocol, &self.route).and_then(|(device, inode)| {
+        let noted = check_file(self.kind.protocol, &self.route, self.access).and_then(|(device, inode)| {
             let note = serde_json::to_vec(&Made { device, inode, directory }).unwrap_or_default();
             let folder = folder_of(&self.route);
-            Beside::open_or_make(&folder)
-                .and_then(|beside| files::replace(beside.dir(), OsStr::new(MADE), &note))
+            Beside::open_or_make(&folder, self.access)
+                .and_then(|beside| files::replace(beside.dir(), OsStr::new(MADE), &note, self.access))
                 .map_err(|error| self.failed(&folder, "the store cannot be marked as ours", error))
         });
         noted.inspect_err(|_| {
@@ -121,10 +125,15 @@ impl FileStore {
         &self.route
     }
 
+    pub(in crate::protocol) fn access(&self) -> Access {
+        self.access
+    }
+
     /// The note of the file that was made, if it is still the one.
     pub(super) fn made(&self) -> Option<Made> {
-        let file = check_file(self.kind.protocol, &self.route).ok()?;
-        let note = files::read_small(Beside::of_file(&self.route)?.dir(), OsStr::new(MADE), 256).ok().flatten()?;
+        let file = check_file(self.kind.protocol, &self.route, self.access).ok()?;
+        let beside = Beside::of_file(&self.route, self.access)?;
+        let note = files::read_small(beside.dir(), OsStr::new(MADE), 256, self.access).ok().flatten()?;
         let made: Made = serde_json::from_slice(&note).ok()?;
         ((made.device, made.inode) == file).then_some(made)
     }
@@ -134,18 +143,36 @@ impl FileStore {
         self.made().is_some()
     }
 
+    /// Makes files that go with a group's store, where they are missing, so that no member ever meets one that another has
+    /// just made and that is not yet the group's. Only those of a store of ours.
+    pub(in crate::protocol) fn share(&self, suffixes: &[&str]) -> Result<()> {
+        if self.access == Access::Private || !self.is_ours() {
+            return Ok(());
+        }
+        for suffix in suffixes {
+            let name = PathBuf::from(format!("{}{suffix}", self.route.as_str()));
+            match files::make_empty(rustix::fs::CWD, name.as_os_str(), self.access) {
+                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                    return Err(self.failed(&name, "what goes with the store cannot be made", error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the bus is to go with an owner that is alive. Such a bus need not outlive a power cut.
     pub(in crate::protocol) fn is_guarded(&self) -> bool {
-        let Some(beside) = Beside::of_file(&self.route) else { return false };
+        let Some(beside) = Beside::of_file(&self.route, self.access) else { return false };
         let is_owned = matches!(lock::holder(beside.dir(), OsStr::new(OWNER)), Ok(LockHolder::Alive(_)));
         is_owned && terms(&beside).is_some_and(|terms| terms.guarded)
     }
 
     /// Puts this process on record as the owner, unless another one is there.
     pub(in crate::protocol) fn hold(&self, guarded: bool, instead_of: Option<Hold>) -> Result<Hold> {
-        check_file(self.kind.protocol, &self.route)?;
+        check_file(self.kind.protocol, &self.route, self.access)?;
         let folder = folder_of(&self.route);
-        let beside = Beside::open_or_make(&folder)
+        let beside = Beside::open_or_make(&folder, self.access)
             .map_err(|error| self.failed(&folder, "the owner cannot be put on record", error))?;
         beside.hold(guarded, instead_of).map_err(|error| self.place(error))
     }
@@ -154,6 +181,10 @@ impl FileStore {
     pub(in crate::protocol) fn remove(&self) -> Result<()> {
         let directory = self.made().is_some_and(|made| made.directory);
         let path = PathBuf::from(self.route.as_str());
+        let made = path.parent().filter(|_| directory).and_then(|parent| files::open_dir(parent).ok());
+        if let Some(why) = made.and_then(|made| self.access.refuse_removal(made.as_fd())) {
+            return Err(self.place(Error::new(ErrorKind::Permission, why)));
+        }
         let names = std::iter::once("").chain(self.kind.with_it.iter().copied());
         for suffix in names {
             let name = PathBuf::from(format!("{}{suffix}", self.route.as_str()));
@@ -172,7 +203,7 @@ impl FileStore {
     pub(in crate::protocol) fn remove_folder(&self) -> Result<()> {
         let folder = folder_of(&self.route);
         let failed = |error| self.failed(&folder, "the folder beside the store cannot be removed", error);
-        Beside::of_file(&self.route).map_or(Ok(()), |beside| beside.clear().map_err(failed))
+        Beside::of_file(&self.route, self.access).map_or(Ok(()), |beside| beside.clear().map_err(failed))
     }
 
     /// Adds to an error that it happened in this store.
@@ -192,7 +223,7 @@ impl Beside {
     /// Enters the critical section of the folder, in which bells are hung up, owners put on record, and stores found to be
     /// abandoned. `NotFound` once it was removed: who does that takes the lock away last, in this section.
     pub(super) fn enter(&self, patience: Duration) -> std::io::Result<SectionLock> {
-        let section = SectionLock::acquire(self.dir(), OsStr::new(SECTION), Deadline::after(patience))?;
+        let section = SectionLock::acquire(self.dir(), OsStr::new(SECTION), Deadline::after(patience), self.access())?;
         let is_there = |name: &str| files::stat_at(self.dir(), OsStr::new(name)).is_ok_and(|stat| stat.is_some());
         if rustix::fs::fstat(self.dir())?.st_nlink == 0 || !is_there(SECTION) {
             return Err(std::io::ErrorKind::NotFound.into());
@@ -214,7 +245,7 @@ impl Beside {
         }
         let mut note = lock::identity_line(&Identity::own());
         note.extend(serde_json::to_vec(&Terms { guarded }).unwrap_or_default());
-        let (life, prepared) = LifeLock::prepare(self.dir(), &note).map_err(failed)?;
+        let (life, prepared) = LifeLock::prepare(self.dir(), &note, self.access()).map_err(failed)?;
         life.publish(self.dir(), &prepared, OsStr::new(OWNER)).map_err(failed)?;
         Ok(Hold::new(life))
     }
@@ -239,6 +270,6 @@ impl Beside {
 }
 
 pub(super) fn terms(beside: &Beside) -> Option<Terms> {
-    let note = files::read_small(beside.dir(), OsStr::new(OWNER), 4096).ok().flatten()?;
+    let note = files::read_small(beside.dir(), OsStr::new(OWNER), 4096, beside.access()).ok().flatten()?;
     serde_json::from_slice(note.split(|byte| *byte == b'\n').nth(1)?).ok()
 }

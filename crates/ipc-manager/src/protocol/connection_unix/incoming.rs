@@ -117,11 +117,10 @@ impl Links {
         has_accepted
     }
 
-    /// Takes a connection in if it is of this user. One too many is closed at once, without loss.
+    /// Takes a connection in if it is of this user, or of a bus that a group shares: only members can reach its sockets. One too many is closed at once, without loss.
     fn admit(&mut self, seat: &Seat, accepted: OwnedFd, is_one_too_many: bool) {
-        let own = rustix::process::geteuid().as_raw();
         let pid = match stream::credentials(accepted.as_fd()) {
-            Ok(other) if other.uid == own => other.pid,
+            Ok(other) if seat.store.access.trusts(other.uid) => other.pid,
             Ok(other) => {
                 let detail = format!("a process of user {} connected; it was not let in", other.uid);
                 return self.report(seat, Error::new(ErrorKind::Permission, detail));

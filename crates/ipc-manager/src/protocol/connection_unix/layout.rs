@@ -9,6 +9,7 @@ use std::path::Path;
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 
 use crate::protocol::directory_store::{Sidecar, Store, life_name};
+use crate::system::access::Access;
 use crate::system::{datagram, files, stream};
 
 /// Whether what stands under a name can be an entry.
@@ -24,11 +25,11 @@ fn is_marker(stat: &Stat) -> bool {
 /// Whether an entry is a peer's, which holds nothing: what was sent to it goes with its process. Another program's socket
 /// and anybody's empty file look the same, so either is a peer's only with a sign of one beside it, but for a socket that
 /// nobody has open.
-pub(super) fn is_intact(store: BorrowedFd<'_>, entry: &OsStr) -> bool {
+pub(super) fn is_intact(store: BorrowedFd<'_>, entry: &OsStr, access: Access) -> bool {
     let Some(stat) = files::stat_at(store, entry).ok().flatten() else { return false };
     let is_there = |name: &OsStr| files::stat_at(store, name).is_ok_and(|stat| stat.is_some());
     is_entry(&stat)
-        && stat.st_uid == rustix::process::geteuid().as_raw()
+        && access.trusts(stat.st_uid)
         && (is_there(&Sidecar::Pid.of(entry))
             || is_there(&life_name(entry))
             || datagram::is_socket(&stat) && !stream::is_open_at(store, Path::new(""), entry))
@@ -36,7 +37,7 @@ pub(super) fn is_intact(store: BorrowedFd<'_>, entry: &OsStr) -> bool {
 
 /// Whether an entry of a store that we made is a peer's: a socket that nobody has open, or the empty file of a peer that
 /// did not listen, with a sign of that peer beside it.
-pub(super) fn is_removable(store: BorrowedFd<'_>, entry: &OsStr) -> bool {
+pub(super) fn is_removable(store: BorrowedFd<'_>, entry: &OsStr, access: Access) -> bool {
     use std::os::unix::ffi::OsStrExt;
     let Some(stat) = files::stat_at(store, entry).ok().flatten() else { return false };
     let raw = entry.as_bytes();
@@ -44,7 +45,7 @@ pub(super) fn is_removable(store: BorrowedFd<'_>, entry: &OsStr) -> bool {
     let peer = OsStr::from_bytes(moved.unwrap_or(raw));
     let signs = [Sidecar::Pid.of(peer), Sidecar::Stats.of(peer), life_name(peer)];
     let is_there = |name: &OsString| files::stat_at(store, name).is_ok_and(|stat| stat.is_some());
-    stat.st_uid == rustix::process::geteuid().as_raw()
+    access.trusts(stat.st_uid)
         && match datagram::is_socket(&stat) {
             true => !stream::is_open_at(store, Path::new(""), entry),
             false => is_marker(&stat) && (raw.starts_with(b".dead-") || signs.iter().any(is_there)),
@@ -59,9 +60,9 @@ pub(super) fn discard(store: BorrowedFd<'_>, entry: &OsStr) -> io::Result<u64> {
 /// Makes an entry under a name. Only a peer that listens gets a socket.
 pub(super) fn make(store: &Store, name: &OsStr, listens: bool) -> io::Result<Option<OwnedFd>> {
     if listens {
-        stream::listen_at(store.dir(), Path::new(store.route.as_str()), name).map(Some)
+        stream::listen_at(store.dir(), Path::new(store.route.as_str()), name, store.access).map(Some)
     } else {
-        files::create_whole(store.dir(), name, b"", files::Sync::Kernel).map(|()| None)
+        files::create_whole(store.dir(), name, b"", files::Sync::Kernel, store.access).map(|()| None)
     }
 }
 
@@ -69,6 +70,6 @@ pub(super) fn make(store: &Store, name: &OsStr, listens: bool) -> io::Result<Opt
 pub(super) fn try_in(place: &Path) -> io::Result<()> {
     let dir = rustix::fs::open(place, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let name = OsString::from(format!(".ipcm-{}", files::random_suffix()));
-    stream::listen_at(dir.as_fd(), place, &name)?;
+    stream::listen_at(dir.as_fd(), place, &name, Access::Private)?;
     files::remove_file(dir.as_fd(), &name).map(drop)
 }

@@ -57,6 +57,7 @@ impl Protocol for ConnectionUnix {
             acknowledges: false,
             connections: true,
             credentials: false,
+            groups: true,
             durability: Durability::Process,
             wait: WaitMechanism::Descriptor,
         }
@@ -74,16 +75,21 @@ impl Protocol for ConnectionUnix {
         directory_store::create(KIND, options)
     }
 
-    fn hold(&self, route: &Route, _: &Credentials, guarded: bool, instead_of: Option<Hold>) -> Result<Hold> {
-        directory_store::hold(KIND, route, guarded, instead_of)
+    fn hold(&self, route: &Route, credentials: &Credentials, guarded: bool, instead_of: Option<Hold>) -> Result<Hold> {
+        directory_store::hold(KIND, route, credentials.access()?, guarded, instead_of)
     }
 
     fn open(&self, route: &Route, options: OpenOptions) -> Result<Opened> {
-        connection::open(Store::open(KIND, route)?, options)
+        connection::open(Store::open(KIND, route, options.credentials.access()?)?, options)
     }
 
-    fn observe(&self, route: &Route, _: &Credentials, serializer: Arc<dyn Serializer>) -> Result<Box<dyn Directory>> {
-        let store = Arc::new(Store::open(KIND, route)?);
+    fn observe(
+        &self,
+        route: &Route,
+        credentials: &Credentials,
+        serializer: Arc<dyn Serializer>,
+    ) -> Result<Box<dyn Directory>> {
+        let store = Arc::new(Store::open(KIND, route, credentials.access()?)?);
         Ok(Box::new(Listing::new(store, None, serializer)))
     }
 
@@ -91,8 +97,8 @@ impl Protocol for ConnectionUnix {
         directory_store::clean(KIND, cleaning);
     }
 
-    fn destroy(&self, route: &Route, _: &Credentials) -> Result<()> {
-        directory_store::destroy(KIND, route)
+    fn destroy(&self, route: &Route, credentials: &Credentials) -> Result<()> {
+        directory_store::destroy(KIND, route, credentials.access()?)
     }
 }
 

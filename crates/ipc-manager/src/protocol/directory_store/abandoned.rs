@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::cleaning::{NamedFor, move_aside};
 use crate::protocol::{Cleaning, Fate, Leftover, LeftoverKind};
 use crate::route::Route;
+use crate::system::access::Access;
 use crate::system::lock::{self, Holder};
 use crate::system::{files, tree};
 
@@ -41,13 +42,13 @@ pub(in crate::protocol) fn clean(kind: Kind, cleaning: &mut Cleaning) {
 
 fn look_at(kind: Kind, route: &Route, cleaning: &mut Cleaning) {
     // Somebody else's, or none at all.
-    let Ok(store) = Store::open_any(kind, route) else { return };
+    let Ok(store) = Store::open_any(kind, route, Access::of_own(route.as_ref())) else { return };
     let Ok(stat) = rustix::fs::fstat(store.dir()) else { return };
     if stat.st_uid != rustix::process::geteuid().as_raw() {
         return;
     }
     let identity = files::identity(&stat);
-    let made = owner::made(store.dir(), identity);
+    let made = owner::made(store.dir(), identity, store.access);
     let maker = made.and_then(|made| made.protocol);
     if maker.as_ref().is_some_and(|protocol| protocol != kind.protocol) {
         return;
@@ -146,7 +147,7 @@ fn is_moved(name: &OsStr) -> bool {
 
 fn is_known_entry(store: &Store, name: &OsStr) -> bool {
     let stat = files::stat_at(store.dir(), name).ok().flatten();
-    stat.is_some_and(|stat| (store.kind.is_entry)(&stat)) && (store.kind.is_removable)(store.dir(), name)
+    stat.is_some_and(|stat| (store.kind.is_entry)(&stat)) && (store.kind.is_removable)(store.dir(), name, store.access)
 }
 
 /// The first name in the store that is no part of a bus.
@@ -178,7 +179,8 @@ fn is_abandoned(store: &Store, is_old: bool) -> Result<bool> {
         Holder::Dead(_) | Holder::Alive(_) => return Ok(false),
         Holder::None => return Ok(is_old && is_half_made(store)?),
     }
-    let note = files::read_small(store.dir(), OsStr::new(OWNER), 4096).map_err(failed)?.unwrap_or_default();
+    let note =
+        files::read_small(store.dir(), OsStr::new(OWNER), 4096, store.access).map_err(failed)?.unwrap_or_default();
     let terms = note.split(|byte| *byte == b'\n').nth(1).and_then(|line| serde_json::from_slice::<Terms>(line).ok());
     if !terms.is_some_and(|terms| terms.guarded) {
         return Ok(false);

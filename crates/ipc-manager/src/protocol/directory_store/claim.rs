@@ -201,7 +201,7 @@ fn publish_life(store: &Store, disk: &OsStr, mode: Mode) -> Result<LifeLock> {
     let name = life_name(disk);
     let failed = |error| store.failed(&name, "the lock of a peer cannot be put in place", error);
     let said = Life { identity: Identity::own(), continues: mode == Mode::Reconnect && store.kind.keeps_mailbox };
-    let (life, prepared) = LifeLock::prepare(store.dir(), &lock::identity_line(&said)).map_err(failed)?;
+    let (life, prepared) = LifeLock::prepare(store.dir(), &lock::identity_line(&said), store.access).map_err(failed)?;
     life.publish(store.dir(), &prepared, &name).map_err(|error| {
         let _ = files::remove_file(store.dir(), &prepared);
         failed(error)
@@ -328,7 +328,10 @@ fn remove_leftovers(store: &Store) -> Result<()> {
         files::names(store.dir()).map_err(|error| store.failed(OsStr::new(""), "the store cannot be listed", error))?;
     for name in names {
         if name.as_encoded_bytes().starts_with(b".new-") {
-            let _ = files::remove_file(store.dir(), &name);
+            // One for a group may be a mailbox.
+            if files::remove_file(store.dir(), &name).is_err() {
+                let _ = files::remove_empty_dir(store.dir(), &name);
+            }
         } else if let Some(disk) = name.to_str().and_then(|name| name.strip_prefix(".dead-")) {
             finish_sweep(store, OsStr::new(disk))?;
         }

@@ -14,7 +14,8 @@ use crate::stats::Stats;
 fn store() -> (Sandbox, Store) {
     let sandbox = Sandbox::new();
     let route = Route::new(sandbox.dir().to_str().expect("it is UTF-8")).expect("it is a route");
-    let store = Store::open(KIND, &route).expect("an empty directory can be a store");
+    let store =
+        Store::open(KIND, &route, crate::system::access::Access::Private).expect("an empty directory can be a store");
     (sandbox, store)
 }
 

@@ -35,6 +35,7 @@ pub(super) use state::{EntryState, Holding};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::PeerName;
 use crate::route::Route;
+use crate::system::access::{self, Access};
 use crate::system::lock::SectionLock;
 use crate::system::{Deadline, files};
 
@@ -59,11 +60,11 @@ pub(super) struct Kind {
     /// How many messages wait in an entry, where that can be told from outside.
     pub(super) unread: Option<fn(BorrowedFd<'_>, &OsStr) -> u64>,
     /// Whether an entry holds nothing but what this protocol puts there, so that it can be nobody else's.
-    pub(super) is_intact: fn(BorrowedFd<'_>, &OsStr) -> bool,
+    pub(super) is_intact: fn(BorrowedFd<'_>, &OsStr, Access) -> bool,
     /// Removes an entry for good, and says how many messages went with it.
     pub(super) discard: fn(BorrowedFd<'_>, &OsStr) -> std::io::Result<u64>,
     /// Whether [`discard`](Kind::discard) would remove nothing but what peers put into a store that we made.
-    pub(super) is_removable: fn(BorrowedFd<'_>, &OsStr) -> bool,
+    pub(super) is_removable: fn(BorrowedFd<'_>, &OsStr, Access) -> bool,
 }
 
 /// An open store.
@@ -74,14 +75,17 @@ pub(super) struct Store {
     dir: OwnedFd,
     /// Whether this implementation made the directory, so that all in it was put there by peers.
     is_ours: bool,
+    /// For whom it is.
+    pub(super) access: Access,
 }
 
 impl Store {
-    /// Opens the directory once and checks it: a directory, not a link, ours or root's, not writable by all.
+    /// Opens the directory once and checks it: a directory, not a link, ours or root's, not writable by all; or, if it is to
+    /// be a group's, that one's alone.
     ///
     /// Any such directory will do, as the reference has it, but not one that is plainly something else.
-    pub(super) fn open(kind: Kind, route: &Route) -> Result<Self> {
-        let store = Self::open_any(kind, route)?;
+    pub(super) fn open(kind: Kind, route: &Route, access: Access) -> Result<Self> {
+        let store = Self::open_any(kind, route, access)?;
         if !store.is_ours && !owner::is_empty_or_a_bus(&store)? {
             return Err(store.place(Error::new(ErrorKind::NoSuchBus, "the route is a directory, but no bus")));
         }
@@ -89,31 +93,19 @@ impl Store {
     }
 
     /// Opens the directory, whatever is in it.
-    fn open_any(kind: Kind, route: &Route) -> Result<Self> {
+    fn open_any(kind: Kind, route: &Route, access: Access) -> Result<Self> {
         let path: &Path = route.as_ref();
         let place = |error: Error| error.in_protocol(kind.protocol).on_route(route.as_str());
         let dir = files::open_dir(path).map_err(|error| place(open_failed(path, error)))?;
         let stat = rustix::fs::fstat(&dir).map_err(|error| place(Error::system(error, "the route cannot be read")))?;
-        let denied = |why: &str| Err(place(Error::new(ErrorKind::Permission, why)));
-        if stat.st_uid != 0 && stat.st_uid != rustix::process::geteuid().as_raw() {
-            return denied("the route belongs to another user");
-        }
-        if files::is_open_to_others(&stat) {
-            return denied("the route can be written to by other users, so nothing in it can be trusted");
-        }
-        // Where everybody can make directories, root's is no more the user's than anybody else's.
-        let is_foreign = stat.st_uid != rustix::process::geteuid().as_raw();
-        let parent = || rustix::fs::statat(&dir, "..", rustix::fs::AtFlags::empty());
-        if is_foreign && parent().is_ok_and(|parent| files::is_for_everybody(&parent)) {
-            return denied("the route belongs to another user, in a directory that every user can write to");
-        }
-        let is_ours = owner::made(dir.as_fd(), files::identity(&stat)).is_some();
-        Ok(Self { kind, route: route.clone(), dir, is_ours })
+        refuse(&dir, &stat, access).map_err(place)?;
+        let is_ours = owner::made(dir.as_fd(), files::identity(&stat), access).is_some();
+        Ok(Self { kind, route: route.clone(), dir, is_ours, access })
     }
 
     /// Whether an entry may be removed with all in it: in somebody else's directory only what can be nobody else's.
     fn may_remove(&self, entry: &OsStr) -> bool {
-        self.is_ours || (self.kind.is_intact)(self.dir(), entry)
+        self.is_ours || (self.kind.is_intact)(self.dir(), entry, self.access)
     }
 
     pub(super) fn dir(&self) -> BorrowedFd<'_> {
@@ -144,14 +136,15 @@ impl Store {
     fn enter_within(&self, patience: Duration) -> Result<SectionLock> {
         let name = OsStr::new(LOCK);
         let deadline = Deadline::after(patience);
-        let section = SectionLock::acquire(self.dir(), name, deadline).map_err(|error| match error.kind() {
-            std::io::ErrorKind::TimedOut => {
-                let detail = format!("another process has held the store's lock for {patience:?}");
-                self.place(Error::new(ErrorKind::Timeout, detail).at_path(self.path(name)))
-            }
-            std::io::ErrorKind::NotFound => self.removed(),
-            _ => self.failed(name, "the store's lock cannot be taken", error),
-        })?;
+        let section =
+            SectionLock::acquire(self.dir(), name, deadline, self.access).map_err(|error| match error.kind() {
+                std::io::ErrorKind::TimedOut => {
+                    let detail = format!("another process has held the store's lock for {patience:?}");
+                    self.place(Error::new(ErrorKind::Timeout, detail).at_path(self.path(name)))
+                }
+                std::io::ErrorKind::NotFound => self.removed(),
+                _ => self.failed(name, "the store's lock cannot be taken", error),
+            })?;
         // Whoever removes a store takes our mark off it under this lock, before the lock itself goes.
         let is_unmarked = || files::stat_at(self.dir(), OsStr::new(owner::MADE)).is_ok_and(|stat| stat.is_none());
         if self.is_gone() || self.is_ours && is_unmarked() { Err(self.removed()) } else { Ok(section) }
@@ -165,6 +158,32 @@ impl Store {
     pub(super) fn removed(&self) -> Error {
         self.place(Error::new(ErrorKind::NoSuchBus, "the bus was removed"))
     }
+}
+
+/// Refuses a directory that others could have put things into, or could look at.
+fn refuse(dir: &OwnedFd, stat: &Stat, access: Access) -> Result<()> {
+    let denied = |why: &str| Err(Error::new(ErrorKind::Permission, why));
+    if access != Access::Private {
+        let why = access.refuse_directory(dir.as_fd(), stat);
+        return why
+            .map_or(Ok(()), |why| denied(&format!("the route is not shared by the group that was named: {why}")));
+    }
+    if let Some(why) = access::shared_by(stat) {
+        return denied(&format!("the route is not this user's alone: {why}"));
+    }
+    if stat.st_uid != 0 && stat.st_uid != rustix::process::geteuid().as_raw() {
+        return denied("the route belongs to another user");
+    }
+    if files::is_open_to_others(stat) {
+        return denied("the route can be written to by other users, so nothing in it can be trusted");
+    }
+    // Where everybody can make directories, root's is no more the user's than anybody else's.
+    let is_foreign = stat.st_uid != rustix::process::geteuid().as_raw();
+    let parent = || rustix::fs::statat(dir, "..", rustix::fs::AtFlags::empty());
+    if is_foreign && parent().is_ok_and(|parent| files::is_for_everybody(&parent)) {
+        return denied("the route belongs to another user, in a directory that every user can write to");
+    }
+    Ok(())
 }
 
 fn open_failed(path: &Path, error: std::io::Error) -> Error {

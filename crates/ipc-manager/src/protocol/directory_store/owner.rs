@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::cleaning::fresh_name;
 use crate::protocol::{CreateOptions, Hold};
 use crate::route::Route;
+use crate::system::access::Access;
 use crate::system::lock::{self, Holder, LifeLock};
 use crate::system::process::Identity;
 use crate::system::{files, tree};
@@ -41,21 +42,22 @@ pub(super) struct Made {
 
 /// Makes a store where the options say, or under a fresh name in the temporary directory.
 pub(in crate::protocol) fn create(kind: Kind, options: &CreateOptions) -> Result<Route> {
+    let access = options.credentials.access()?;
     if let Some(route) = &options.route {
-        return create_at(kind, route).map(|()| route.clone());
+        return create_at(kind, route, access).map(|()| route.clone());
     }
     let name = fresh_name();
     let place = place::fresh(kind, &name)?;
     let path = place.join(name);
     let route = Route::new(&path.to_string_lossy())?;
-    make_directory(kind, &route)?;
+    make_directory(kind, &route, access)?;
     Ok(route)
 }
 
-fn create_at(kind: Kind, route: &Route) -> Result<()> {
-    match make_directory(kind, route) {
+fn create_at(kind: Kind, route: &Route, access: Access) -> Result<()> {
+    match make_directory(kind, route, access) {
         Err(error) if error.kind() == ErrorKind::NameInUse => {
-            let store = Store::open_any(kind, route)?;
+            let store = Store::open_any(kind, route, access)?;
             if is_fit(&store)? {
                 return Ok(());
             }
@@ -83,25 +85,27 @@ fn is_fit(store: &Store) -> Result<bool> {
         || names.iter().all(|name| {
             let raw = name.as_bytes();
             let sidecar = OsStr::from_bytes(raw.strip_suffix(b".pend").unwrap_or(raw));
-            is_reserved(name) || Sidecar::split(sidecar).is_some() || (store.kind.is_intact)(store.dir(), name)
+            is_reserved(name)
+                || Sidecar::split(sidecar).is_some()
+                || (store.kind.is_intact)(store.dir(), name, store.access)
         }))
 }
 
-/// Makes the directory, mode 0700. [`ErrorKind::NameInUse`] if something has the path.
-fn make_directory(kind: Kind, route: &Route) -> Result<()> {
+/// Makes the directory, mode 0700, or 2770 for a group. [`ErrorKind::NameInUse`] if something has the path.
+fn make_directory(kind: Kind, route: &Route, access: Access) -> Result<()> {
     let place = |error: Error| error.in_protocol(kind.protocol).on_route(route.as_str());
-    files::make_dir_at(rustix::fs::CWD, OsStr::new(route.as_str())).map_err(|error| match error.kind() {
+    files::make_dir_at(rustix::fs::CWD, OsStr::new(route.as_str()), access).map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => {
             place(Error::new(ErrorKind::NameInUse, "something is at this route already"))
         }
         _ => place(Error::system(error, "the directory of the bus cannot be made")),
     })?;
-    let noted = Store::open(kind, route).and_then(|store| {
+    let noted = Store::open(kind, route, access).and_then(|store| {
         let (device, inode) = files::identity_of(store.dir())
             .map_err(|error| store.failed(OsStr::new(MADE), "the store cannot be read", error))?;
         let protocol = Some(kind.protocol.to_owned());
         let note = serde_json::to_vec(&Made { device, inode, protocol }).unwrap_or_default();
-        files::create_whole(store.dir(), OsStr::new(MADE), &note, files::Sync::Kernel)
+        files::create_whole(store.dir(), OsStr::new(MADE), &note, files::Sync::Kernel, access)
             .map_err(|error| store.failed(OsStr::new(MADE), "the store cannot be marked as ours", error))
     });
     noted.inspect_err(|_| {
@@ -110,8 +114,14 @@ fn make_directory(kind: Kind, route: &Route) -> Result<()> {
 }
 
 /// Puts this process on record as the owner, unless another one is there.
-pub(in crate::protocol) fn hold(kind: Kind, route: &Route, guarded: bool, instead_of: Option<Hold>) -> Result<Hold> {
-    let store = Store::open(kind, route)?;
+pub(in crate::protocol) fn hold(
+    kind: Kind,
+    route: &Route,
+    access: Access,
+    guarded: bool,
+    instead_of: Option<Hold>,
+) -> Result<Hold> {
+    let store = Store::open(kind, route, access)?;
     let _section = store.enter()?;
     if instead_of.is_none() {
         let holder = lock::holder(store.dir(), OsStr::new(OWNER))
@@ -125,18 +135,22 @@ pub(in crate::protocol) fn hold(kind: Kind, route: &Route, guarded: bool, instea
     let mut note = lock::identity_line(&Identity::own());
     note.extend(serde_json::to_vec(&Terms { guarded }).unwrap_or_default());
     let failed = |error| store.failed(OsStr::new(OWNER), "the owner cannot be put on record", error);
-    let (life, prepared) = LifeLock::prepare(store.dir(), &note).map_err(failed)?;
+    let (life, prepared) = LifeLock::prepare(store.dir(), &note, access).map_err(failed)?;
     life.publish(store.dir(), &prepared, OsStr::new(OWNER)).map_err(failed)?;
     Ok(Hold::new(life))
 }
 
 /// Removes a store: the whole directory where we made it, else only what belongs to a bus.
-pub(in crate::protocol) fn destroy(kind: Kind, route: &Route) -> Result<()> {
-    let store = match Store::open(kind, route) {
+pub(in crate::protocol) fn destroy(kind: Kind, route: &Route, access: Access) -> Result<()> {
+    let store = match Store::open(kind, route, access) {
         Ok(store) => store,
         Err(error) if error.kind() == ErrorKind::NoSuchBus && !Path::new(route.as_str()).exists() => return Ok(()),
         Err(error) => return Err(error),
     };
+    // Asked first: what is refused has changed nothing.
+    if let Some(why) = access.refuse_removal(store.dir()).filter(|_| store.is_ours) {
+        return Err(store.place(Error::new(ErrorKind::Permission, why)));
+    }
     let failed = |error| store.failed(OsStr::new(""), "the store cannot be removed", error);
     let identity = files::identity_of(store.dir()).map_err(failed)?;
     if store.is_ours {
@@ -161,8 +175,8 @@ pub(in crate::protocol) fn destroy(kind: Kind, route: &Route) -> Result<()> {
 }
 
 /// The note that this implementation made the directory with this device and inode number, if it did.
-pub(super) fn made(dir: BorrowedFd<'_>, identity: (u64, u64)) -> Option<Made> {
-    let note = files::read_small(dir, OsStr::new(MADE), 256).ok().flatten()?;
+pub(super) fn made(dir: BorrowedFd<'_>, identity: (u64, u64), access: Access) -> Option<Made> {
+    let note = files::read_small(dir, OsStr::new(MADE), 256, access).ok().flatten()?;
     serde_json::from_slice::<Made>(&note).ok().filter(|made| (made.device, made.inode) == identity)
 }
 
@@ -192,9 +206,11 @@ fn remove_known(store: &Store) -> Result<()> {
 /// Whether the files beside this name are a peer's, and not somebody's files that happen to be called so: it has an
 /// entry that can be nobody else's, or it has left counters.
 fn is_peer(store: &Store, disk: &OsStr) -> bool {
-    let has_entry =
-        [disk.to_owned(), leaving_name(disk)].iter().any(|entry| (store.kind.is_intact)(store.dir(), entry));
-    let stats = files::read_small(store.dir(), &Sidecar::Stats.of(disk), 64 << 20).ok().flatten().unwrap_or_default();
+    let has_entry = [disk.to_owned(), leaving_name(disk)]
+        .iter()
+        .any(|entry| (store.kind.is_intact)(store.dir(), entry, store.access));
+    let stats = files::read_small(store.dir(), &Sidecar::Stats.of(disk), 64 << 20, store.access);
+    let stats = stats.ok().flatten().unwrap_or_default();
     let counters = |text: &[u8]| {
         let value = serde_json::from_slice::<serde_json::Value>(text);
         value.is_ok_and(|value| value.get("read").is_some() && value.get("sent").is_some())

@@ -66,13 +66,13 @@ impl Sidecar {
 impl Store {
     fn read_sidecar(&self, disk: &OsStr, sidecar: Sidecar) -> Result<Option<Vec<u8>>> {
         let name = sidecar.of(disk);
-        files::read_small(self.dir(), &name, sidecar.limit())
+        files::read_small(self.dir(), &name, sidecar.limit(), self.access)
             .map_err(|error| self.failed(&name, "a file beside the entry cannot be read", error))
     }
 
     pub(super) fn write_sidecar(&self, disk: &OsStr, sidecar: Sidecar, content: &[u8]) -> Result<()> {
         let name = sidecar.of(disk);
-        files::replace(self.dir(), &name, content)
+        files::replace(self.dir(), &name, content, self.access)
             .map_err(|error| self.failed(&name, "a file beside the entry cannot be written", error))
     }
 
@@ -178,7 +178,7 @@ impl Store {
             records.extend_from_slice(payload);
         }
         let name = Sidecar::Resume.of(disk);
-        files::append(self.dir(), &name, &records)
+        files::append(self.dir(), &name, &records, self.access)
             .map_err(|error| self.failed(&name, "messages cannot be put back", error))
     }
 
@@ -187,7 +187,7 @@ impl Store {
         let name = Sidecar::Resume.of(disk);
         let damaged = |detail: String| self.place(Error::new(ErrorKind::Corrupt, detail).at_path(self.path(&name)));
         // All that was ever put back and not read again, so the limit is on memory, not on one message.
-        let content = files::read_untrusted(self.dir(), &name, 1 << 30)
+        let content = files::read_untrusted(self.dir(), &name, 1 << 30, self.access)
             .map_err(|error| self.failed(&name, "messages that were put back cannot be read", error))?;
         Ok(match content {
             Untrusted::Gone => None,

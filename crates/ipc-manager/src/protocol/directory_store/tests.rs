@@ -8,9 +8,9 @@ pub(super) const KIND: Kind = Kind {
     keeps_mailbox: true,
     is_entry: files::is_directory,
     unread: None,
-    is_intact: |_, _| true,
+    is_intact: |_, _, _| true,
     discard: |_, _| Ok(0),
-    is_removable: |_, _| true,
+    is_removable: |_, _, _| true,
 };
 
 #[test]

@@ -313,7 +313,7 @@ impl Connection for JsonFileConnection {
                 Some(_) => LOOK_ALL_THE_SAME,
                 None => POLL,
             };
-            wake.descriptors.extend(self.bell.as_ref().map(Doorbell::descriptor));
+            wake.descriptors.extend(self.bell.as_ref().and_then(Doorbell::descriptor));
             wake.descriptors.push(self.left_over.descriptor());
         }
         if wanted.peers {

@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use super::state::State;
+use crate::system::access::Access;
 use crate::system::files::{self, Sync};
 
 const NAMES: [&str; 2] = [".ipcm-copy-0", ".ipcm-copy-1"];
@@ -76,8 +77,8 @@ pub(super) struct Copy(usize);
 
 impl Copies {
     /// Opens the copies in the folder beside the state. Where they are not there they are made, if that is wanted.
-    pub(super) fn open(dir: BorrowedFd<'_>, make: bool) -> std::io::Result<Option<Self>> {
-        let open = |name: &str| files::open_or_make(dir, OsStr::new(name), make);
+    pub(super) fn open(dir: BorrowedFd<'_>, make: bool, access: Access) -> std::io::Result<Option<Self>> {
+        let open = |name: &str| files::open_or_make(dir, OsStr::new(name), make, access);
         let (Some(one), Some(other)) = (open(NAMES[0])?, open(NAMES[1])?) else { return Ok(None) };
         Ok(Some(Self([one, other])))
     }
@@ -166,8 +167,8 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("ipcm-copies-{}", files::random_suffix()));
         std::fs::create_dir(&dir).unwrap();
         let handle = files::open_dir(&dir).unwrap();
-        assert!(Copies::open(std::os::fd::AsFd::as_fd(&handle), false).unwrap().is_none());
-        let copies = Copies::open(std::os::fd::AsFd::as_fd(&handle), true).unwrap().unwrap();
+        assert!(Copies::open(std::os::fd::AsFd::as_fd(&handle), false, Access::Private).unwrap().is_none());
+        let copies = Copies::open(std::os::fd::AsFd::as_fd(&handle), true, Access::Private).unwrap().unwrap();
         assert!(copies.begun().is_none() && copies.last().is_none());
         let first = copies.prepare(STATE, Sync::Kernel).unwrap();
         assert_eq!((copies.begun(), copies.state(first).as_deref()), (Some(first), Some(STATE)));

@@ -20,6 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::protocol::beside::{Beside, check_file};
 use crate::route::Route;
+use crate::system::access::Access;
 use crate::system::{Backoff, Deadline, files, poll};
 
 /// How long another process's change is waited for, which takes milliseconds.
@@ -56,8 +57,8 @@ enum Lock {
 }
 
 impl StateFile {
-    pub(super) fn open(route: &Route, beside: Option<Beside>, is_lasting: bool) -> Result<Self> {
-        let identity = check_file(NAME, route)?;
+    pub(super) fn open(route: &Route, access: Access, beside: Option<Beside>, is_lasting: bool) -> Result<Self> {
+        let identity = check_file(NAME, route, access)?;
         Ok(Self { route: route.clone(), identity, beside, copies: OnceLock::new(), is_lasting })
     }
 
@@ -68,7 +69,8 @@ impl StateFile {
     /// The copies; without them a writer that dies costs what it wrote over.
     fn copies(&self, make: bool) -> Option<&Copies> {
         if self.copies.get().is_none() {
-            let opened = Copies::open(self.beside.as_ref()?.porch().dir(), make);
+            let porch = self.beside.as_ref()?.porch();
+            let opened = Copies::open(porch.dir(), make, porch.access());
             let opened = opened.inspect_err(|error| log::warn!("{}: no copies of the state: {error}", self.route));
             let _ = self.copies.set(opened.ok()??);
         }

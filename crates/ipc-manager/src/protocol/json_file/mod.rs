@@ -23,6 +23,7 @@ use crate::connection_string::ProtocolName;
 use crate::error::{Error, ErrorKind, Result};
 use crate::route::Route;
 use crate::serializer::Serializer;
+use crate::system::access::Access;
 use file::StateFile;
 use listing::Listing;
 
@@ -32,9 +33,8 @@ const KIND: FileKind = FileKind {
     protocol: NAME,
     file: "bus.json",
     with_it: &[],
-    is_in_use: |route| {
-        let peers =
-            StateFile::open(route, Beside::of_file(route), false).and_then(|file| Listing::new(file, None).peers());
+    is_in_use: |route, access| {
+        let peers = observed(route, access).and_then(|file| Listing::new(file, None).peers());
         peers.map_or(true, |peers| peers.iter().any(|peer| peer.state.is_alive()))
     },
 };
@@ -61,6 +61,7 @@ impl Protocol for JsonFile {
             connections: false,
             durability: Durability::Power,
             credentials: false,
+            groups: true,
             wait: WaitMechanism::Doorbell,
         }
     }
@@ -73,12 +74,12 @@ impl Protocol for JsonFile {
     }
 
     fn create(&self, options: &CreateOptions) -> Result<Route> {
-        let empty = state::EMPTY.as_bytes();
+        let (empty, access) = (state::EMPTY.as_bytes(), options.credentials.access()?);
         let Some(route) = &options.route else {
-            return FileStore::make_temporary(KIND, empty).map(|store| store.route().clone());
+            return FileStore::make_temporary(KIND, empty, access).map(|store| store.route().clone());
         };
-        if !FileStore::at(KIND, route).make_if_missing(empty)? {
-            let file = StateFile::open(route, Beside::of_file(route), false)?;
+        if !FileStore::at(KIND, route, access).make_if_missing(empty)? {
+            let file = observed(route, access)?;
             // Whatever is in the file would be written over.
             let checked = file.change(|state| {
                 Ok(if state.text() == state::EMPTY { file::Change::Some(()) } else { file::Change::None(()) })
@@ -94,32 +95,39 @@ impl Protocol for JsonFile {
         Ok(route.clone())
     }
 
-    fn hold(&self, route: &Route, _: &Credentials, guarded: bool, instead_of: Option<Hold>) -> Result<Hold> {
-        FileStore::at(KIND, route).hold(guarded, instead_of)
+    fn hold(&self, route: &Route, credentials: &Credentials, guarded: bool, instead_of: Option<Hold>) -> Result<Hold> {
+        FileStore::at(KIND, route, credentials.access()?).hold(guarded, instead_of)
     }
 
     fn open(&self, route: &Route, options: OpenOptions) -> Result<Opened> {
         let is_lasting = options.durability == Durability::Power;
         // Only where there is a bus is anything put beside it.
-        StateFile::open(route, Beside::of_file(route), false)?.read()?;
-        connection::open(StateFile::open(route, Beside::made_for_file(route), is_lasting)?, options)
+        let access = options.credentials.access()?;
+        observed(route, access)?.read()?;
+        connection::open(StateFile::open(route, access, Beside::made_for_file(route, access), is_lasting)?, options)
     }
 
-    fn observe(&self, route: &Route, _: &Credentials, _: Arc<dyn Serializer>) -> Result<Box<dyn Directory>> {
-        Ok(Box::new(Listing::new(StateFile::open(route, Beside::of_file(route), false)?, None)))
+    fn observe(&self, route: &Route, credentials: &Credentials, _: Arc<dyn Serializer>) -> Result<Box<dyn Directory>> {
+        Ok(Box::new(Listing::new(observed(route, credentials.access()?)?, None)))
     }
 
     fn clean(&self, cleaning: &mut Cleaning) {
         beside::clean(KIND, cleaning);
     }
 
-    fn destroy(&self, route: &Route, _: &Credentials) -> Result<()> {
+    fn destroy(&self, route: &Route, credentials: &Credentials) -> Result<()> {
+        let access = credentials.access()?;
         // The file is the bus and nothing else, whoever made it. One that is no bus stays.
-        if let Ok(file) = StateFile::open(route, Beside::of_file(route), false) {
+        if let Ok(file) = observed(route, access) {
             file.read()?;
         }
-        FileStore::at(KIND, route).remove()
+        FileStore::at(KIND, route, access).remove()
     }
+}
+
+/// The file, to be looked at or changed a little.
+fn observed(route: &Route, access: Access) -> Result<StateFile> {
+    StateFile::open(route, access, Beside::of_file(route, access), false)
 }
 
 #[cfg(test)]

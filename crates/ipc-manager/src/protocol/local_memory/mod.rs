@@ -46,6 +46,7 @@ impl Protocol for LocalMemory {
             connections: false,
             durability: Durability::Process,
             credentials: false,
+            groups: false,
             wait: WaitMechanism::Descriptor,
         }
     }

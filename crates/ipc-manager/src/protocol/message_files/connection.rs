@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One peer on a bus of MessageFiles.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -66,8 +66,8 @@ pub(super) struct MessageFilesConnection {
 pub(super) fn open(store: Store, options: OpenOptions) -> Result<Opened> {
     let OpenOptions { name, mode, serializer, limits, durability, .. } = options;
     let store = Arc::new(store);
-    let claimed =
-        directory_store::take(&store, &name, mode, &*serializer, |store, disk| files::make_dir_at(store.dir(), disk))?;
+    let make = |store: &Store, disk: &OsStr| files::make_dir_whole(store.dir(), disk, store.access);
+    let claimed = directory_store::take(&store, &name, mode, &*serializer, make)?;
     let directory_store::Claimed { disk, life, stats, discarded, was_suspended_until } = claimed;
     let opened = Mailbox::new(Arc::clone(&store), disk.clone(), name.clone(), limits.clone())
         .and_then(|mailbox| Ok((mailbox, files::open_dir_at(store.dir(), &disk)?)));

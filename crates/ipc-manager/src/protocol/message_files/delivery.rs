@@ -175,14 +175,17 @@ impl MessageFilesConnection {
 
     /// The dead messages in a mailbox with their files, oldest first. What cannot be read is none.
     fn dead_in(&self, dir: BorrowedFd<'_>) -> io::Result<Vec<(OsString, Dead)>> {
-        let read = |file: OsString| match files::read_untrusted(dir, &file, self.limits.encoded_bytes).ok()? {
-            Untrusted::Content(payload) => {
-                let message = decode(&payload, &*self.serializer, &self.limits).ok()?;
-                let dead = Dead::new(message, layout::attempts(&file));
-                Some((file, dead))
-            }
-            _ => None,
-        };
+        let read =
+            |file: OsString| match files::read_untrusted(dir, &file, self.limits.encoded_bytes, self.store.access)
+                .ok()?
+            {
+                Untrusted::Content(payload) => {
+                    let message = decode(&payload, &*self.serializer, &self.limits).ok()?;
+                    let dead = Dead::new(message, layout::attempts(&file));
+                    Some((file, dead))
+                }
+                _ => None,
+            };
         let mut dead: Vec<_> = layout::all(dir, FileKind::Dead)?.into_iter().filter_map(read).collect();
         dead.sort_by_key(|(_, dead)| dead.message.order_key());
         Ok(dead)

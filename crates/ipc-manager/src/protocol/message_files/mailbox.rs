@@ -33,7 +33,7 @@ const MOST_BAD: usize = 100;
 /// One's own mailbox.
 #[derive(Debug)]
 pub(super) struct Mailbox {
-    store: Arc<Store>,
+    pub(super) store: Arc<Store>,
     /// What the directory is called; another name while leaving.
     entry: OsString,
     /// Device and inode number, so that another directory in its place is never taken for it.
@@ -251,7 +251,7 @@ impl Mailbox {
 
     fn read(&self, dir: BorrowedFd<'_>, file: &OsStr, serializer: &dyn Serializer) -> io::Result<Read> {
         let corrupt = |detail: String| Read::Damaged(Error::new(ErrorKind::Corrupt, detail));
-        Ok(match files::read_untrusted(dir, file, self.limits.encoded_bytes)? {
+        Ok(match files::read_untrusted(dir, file, self.limits.encoded_bytes, self.store.access)? {
             Untrusted::Gone => Read::Gone,
             Untrusted::Refused(why) => corrupt(format!("this is no message: {why}")),
             Untrusted::TooLarge { bytes } => {

@@ -58,6 +58,7 @@ impl Protocol for MessageFiles {
             connections: false,
             durability: Durability::Power,
             credentials: false,
+            groups: true,
             wait: WaitMechanism::Inotify,
         }
     }
@@ -70,21 +71,21 @@ impl Protocol for MessageFiles {
         directory_store::create(KIND, options)
     }
 
-    fn hold(&self, route: &Route, _credentials: &Credentials, guarded: bool, instead_of: Option<Hold>) -> Result<Hold> {
-        directory_store::hold(KIND, route, guarded, instead_of)
+    fn hold(&self, route: &Route, credentials: &Credentials, guarded: bool, instead_of: Option<Hold>) -> Result<Hold> {
+        directory_store::hold(KIND, route, credentials.access()?, guarded, instead_of)
     }
 
     fn open(&self, route: &Route, options: OpenOptions) -> Result<Opened> {
-        connection::open(Store::open(KIND, route)?, options)
+        connection::open(Store::open(KIND, route, options.credentials.access()?)?, options)
     }
 
     fn observe(
         &self,
         route: &Route,
-        _credentials: &Credentials,
+        credentials: &Credentials,
         serializer: Arc<dyn Serializer>,
     ) -> Result<Box<dyn Directory>> {
-        let store = Arc::new(Store::open(KIND, route)?);
+        let store = Arc::new(Store::open(KIND, route, credentials.access()?)?);
         Ok(Box::new(Listing::new(store, None, serializer)))
     }
 
@@ -92,7 +93,7 @@ impl Protocol for MessageFiles {
         directory_store::clean(KIND, cleaning);
     }
 
-    fn destroy(&self, route: &Route, _credentials: &Credentials) -> Result<()> {
-        directory_store::destroy(KIND, route)
+    fn destroy(&self, route: &Route, credentials: &Credentials) -> Result<()> {
+        directory_store::destroy(KIND, route, credentials.access()?)
     }
 }

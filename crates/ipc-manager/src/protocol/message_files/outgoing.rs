@@ -98,13 +98,13 @@ impl Outgoing {
     }
 
     fn write(&self, dir: BorrowedFd<'_>, disk: &OsStr, pending: &OsStr, payload: &[u8]) -> Result<()> {
-        let mut written = files::create_whole(dir, pending, payload, self.sync);
+        let mut written = files::create_whole(dir, pending, payload, self.sync, self.store.access);
         if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists)
             && files::stat_at(dir, pending).ok().flatten().is_some_and(|stat| layout::is_stale(&stat))
         {
             // Its writer died with this id; the same message is being sent again.
             let _ = files::remove_file(dir, pending);
-            written = files::create_whole(dir, pending, payload, self.sync);
+            written = files::create_whole(dir, pending, payload, self.sync, self.store.access);
         }
         written.map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => {
@@ -138,7 +138,7 @@ impl Outgoing {
 
     /// Sending again what is there already is fine; another message under the same id is not.
     fn is_the_same(&self, dir: BorrowedFd<'_>, disk: &OsStr, ready: &OsStr, payload: &[u8]) -> Result<()> {
-        let there = files::read_untrusted(dir, ready, payload.len())
+        let there = files::read_untrusted(dir, ready, payload.len(), self.store.access)
             .map_err(|error| self.store.failed(disk, "a waiting message cannot be read", error))?;
         match there {
             Untrusted::Content(there) if there == payload => Ok(()),

@@ -21,12 +21,12 @@ impl Mailbox {
         let mut pending = file.clone();
         pending.push(".pend");
         files::remove_file(dir.as_fd(), &pending)?;
-        files::create_whole(dir.as_fd(), &pending, payload, files::Sync::Kernel)?;
+        files::create_whole(dir.as_fd(), &pending, payload, files::Sync::Kernel, self.store.access)?;
         loop {
             match files::rename_new(dir.as_fd(), &pending, &file) {
                 Ok(()) => break,
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                Err(_) => match files::read_untrusted(dir.as_fd(), &file, payload.len())? {
+                Err(_) => match files::read_untrusted(dir.as_fd(), &file, payload.len(), self.store.access)? {
                     // Taken in before a crash, which came before its record was removed.
                     Untrusted::Content(there) if there == payload => {
                         files::remove_file(dir.as_fd(), &pending)?;

@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::layout::{self, FileKind};
+use crate::system::access::Access;
 use crate::system::{files, tree};
 
 /// Removes everything that is no complete message. Writers of what is half-written are refused hereby: they cannot
@@ -23,7 +24,7 @@ pub(super) fn refuse_half_written(dir: BorrowedFd<'_>) -> io::Result<u64> {
 }
 
 /// Whether a directory holds nothing but messages, half-written, set-aside and dead ones too, each a plain file.
-pub(super) fn is_intact(store: BorrowedFd<'_>, entry: &OsStr) -> bool {
+pub(super) fn is_intact(store: BorrowedFd<'_>, entry: &OsStr, _: Access) -> bool {
     let Ok(dir) = files::open_dir_at(store, entry) else { return false };
     let mut is_intact = true;
     let listed = files::for_each_name(dir.as_fd(), |name, kind| {
@@ -36,7 +37,7 @@ pub(super) fn is_intact(store: BorrowedFd<'_>, entry: &OsStr) -> bool {
 
 /// Whether all in a mailbox of a store that we made is called as peers call it, and none of it is a directory with something
 /// in it, which no peer makes.
-pub(super) fn is_removable(store: BorrowedFd<'_>, entry: &OsStr) -> bool {
+pub(super) fn is_removable(store: BorrowedFd<'_>, entry: &OsStr, _: Access) -> bool {
     let Ok(dir) = files::open_dir_at(store, entry) else { return false };
     let is_empty = |name: &OsStr| {
         let Ok(inner) = files::open_dir_at(dir.as_fd(), name) else { return false };

@@ -127,6 +127,17 @@ impl SqlConnection {
         }
     }
 
+    /// Hears no ring any more: those who store messages outright are told by that that the name is given up.
+    fn go_deaf(&mut self) -> Result<()> {
+        match &mut self.bell {
+            Some(bell) if self.listing.store.dialect.stores_outright() => bell.go_deaf().map_err(|error| {
+                let error = Error::system(error, "the doorbell cannot be silenced");
+                self.listing.store.place(error)
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Looks at the mailbox, and from time to time at what else may have changed.
     pub(super) fn look(&mut self) -> Result<bool> {
         if self.reader.resolve(&mut self.listing.store)? {
@@ -224,7 +235,7 @@ impl Connection for SqlConnection {
                 (None, None) => POLL,
             };
             wake.descriptors.extend(told);
-            wake.descriptors.extend(self.bell.as_ref().map(Doorbell::descriptor));
+            wake.descriptors.extend(self.bell.as_ref().and_then(Doorbell::descriptor));
             wake.descriptors.push(self.left_over.descriptor());
         }
         if wanted.peers {
@@ -250,6 +261,7 @@ impl Connection for SqlConnection {
     fn unlist(&mut self) -> Result<()> {
         if !self.is_unlisted {
             self.held.unlist(&mut self.listing.store)?;
+            self.go_deaf()?;
             self.is_unlisted = true;
         }
         Ok(())
@@ -272,7 +284,14 @@ impl Connection for SqlConnection {
             }
             Leave::Suspend { until } => {
                 // What was taken as the connection was lost, and handed to nobody, stays for who continues the name.
-                self.reader.give_back(&mut self.listing.store, &self.held.name, &self.limits)?;
+                let mut inbox = Inbox::default();
+                self.reader.give_back(&mut self.listing.store, &self.held.name, &self.limits, &mut inbox)?;
+                // There is nobody left to ask for it.
+                for damaged in &inbox.damaged {
+                    log::warn!("{}: set aside: {}", self.held.name, damaged.error());
+                }
+                // Who rings from here on looks at the store, and rings whoever continues the name.
+                self.go_deaf()?;
                 self.held.suspend(&mut self.listing.store, until, stats)?;
             }
         }

@@ -231,7 +231,7 @@ impl SqlConnection {
 impl Deliveries for SqlConnection {
     fn hold(&mut self, inbox: &mut Inbox) -> Result<Option<Held>> {
         self.note_rings();
-        self.reader.give_back(&mut self.listing.store, &self.held.name, &self.limits)?;
+        self.reader.give_back(&mut self.listing.store, &self.held.name, &self.limits, inbox)?;
         // Looking takes no lock, so whoever finds nothing is in nobody's way.
         if !self.look()? {
             return Ok(None);

@@ -121,8 +121,20 @@ pub(super) trait Dialect: Send + Sync + fmt::Debug {
         false
     }
 
-    /// The source of a select that gives rows which are handed over column by column, in the order of the columns of a
-    /// message, which it calls `c1` and so on. None: rows are taken by their values.
+    /// Whether a message is inserted outright, and whether its recipient was there is looked at afterwards: an insert with
+    /// a selection among its values costs some databases as much again.
+    fn stores_outright(&self) -> bool {
+        false
+    }
+
+    /// What an insert begins with that looks for no row that its rows refer to. Who uses it has locked them all: once each,
+    /// and not once a message.
+    fn insert_unchecked(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The columns of a select that gives rows which are handed over column by column, in the order of the columns of a
+    /// message. None: rows are taken by their values.
     fn given(&self, _columns: usize) -> Option<String> {
         None
     }

@@ -96,7 +96,14 @@ impl Reader {
     }
 
     /// Puts what turned out to be taken back into the mailbox, for whoever comes next, or to be received in another way.
-    pub(super) fn give_back(&mut self, store: &mut Store, own: &PeerName, limits: &Limits) -> Result<()> {
+    /// What is no message is reported: it is in a table of its own already.
+    pub(super) fn give_back(
+        &mut self,
+        store: &mut Store,
+        own: &PeerName,
+        limits: &Limits,
+        inbox: &mut Inbox,
+    ) -> Result<()> {
         if self.resolve(store)? {
             // As it was: nobody was given it.
             let sequences = store.schema.sequence;
@@ -111,8 +118,8 @@ impl Reader {
             });
             let messages: Vec<_> = sound.collect();
             put_back(store, own, &messages, limits).inspect_err(|_| self.doubt_again(store))?;
-            // Damaged ones are in a table of their own, which was to be reported only.
-            self.taken.clear();
+            let damaged = self.taken.drain(..).filter(|found| matches!(found, Found::Damaged(..)));
+            hand_out(store, damaged, inbox);
         }
         Ok(())
     }

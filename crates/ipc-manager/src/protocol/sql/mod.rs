@@ -15,6 +15,7 @@ mod mailbox;
 mod message_row;
 mod names;
 mod outgoing;
+mod outright;
 mod posting;
 #[cfg(any(feature = "postgresql", feature = "mysql"))]
 mod private;

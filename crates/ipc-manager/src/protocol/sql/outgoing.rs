@@ -17,9 +17,9 @@ use crate::system::doorbell::Ringer;
 /// Most recipients that are remembered between two sends.
 const MOST_KNOWN: usize = 256;
 /// How often a send is tried whose recipient changes its state meanwhile.
-const MOST_TRIES: usize = 16;
+pub(super) const MOST_TRIES: usize = 16;
 /// Most messages in one statement, and most bytes, so that it fits every packet.
-const ROWS: usize = 1024;
+const ROWS: usize = 256;
 const ROW_BYTES: usize = 256 << 10;
 /// Most messages in doubt that are remembered.
 const MOST_IN_DOUBT: usize = 10_000;
@@ -27,10 +27,10 @@ const MOST_IN_DOUBT: usize = 10_000;
 /// The sending half of a connection.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    known: HashMap<PeerName, Recipient>,
-    ringer: Option<Ringer>,
+    pub(super) known: HashMap<PeerName, Recipient>,
+    pub(super) ringer: Option<Ringer>,
     /// Ids of messages of which it is not known whether they were stored.
-    in_doubt: HashSet<String>,
+    pub(super) in_doubt: HashSet<String>,
     room: Room<PeerName>,
 }
 
@@ -102,23 +102,38 @@ impl Outgoing {
 
     fn send(&mut self, store: &mut Store, to: &PeerName, row: &Outbound<'_>) -> Result<Receipt> {
         let was_in_doubt = self.in_doubt.contains(row.id);
-        if was_in_doubt && (is_there(store, row)? || was_taken(store, row)?) {
-            return self.was_stored(store, to, row);
+        if was_in_doubt
+            && (is_there(store, row)? || was_taken(store, row)?)
+            && let Some(receipt) = self.settle_unheard(store, to, row)?
+        {
+            return Ok(receipt);
         }
         self.recipient(store, to)?;
         self.room.take(to, |most| unread(store, to, most))?;
-        for _ in 0..MOST_TRIES {
-            let recipient = self.recipient(store, to)?;
+        for tries in 0..MOST_TRIES {
+            if tries > 0 {
+                self.recipient(store, to)?;
+            }
+            let Some(recipient) = self.known.get(to) else { continue };
             let (pid, receipt) = (recipient.pid, recipient.receipt);
-            match self.put(store, to, pid, row)? {
+            let is_outright = store.texts.send_outright.is_some() && recipient.tells();
+            match self.put(store, to, (!is_outright).then_some(pid), row)? {
+                Put::Done if is_outright => {
+                    if let Some(receipt) = self.settle(store, to, row)? {
+                        self.in_doubt.remove(row.id);
+                        return Ok(receipt);
+                    }
+                }
                 Put::Done => {
                     self.in_doubt.remove(row.id);
                     return Ok(self.ring(store, to).unwrap_or(receipt));
                 }
                 Put::There if was_in_doubt => {
                     // The server was just storing it when the connection was lost.
-                    if is_there(store, row)? || was_taken(store, row)? {
-                        return self.was_stored(store, to, row);
+                    if (is_there(store, row)? || was_taken(store, row)?)
+                        && let Some(receipt) = self.settle_unheard(store, to, row)?
+                    {
+                        return Ok(receipt);
                     }
                 }
                 Put::There => {
@@ -128,44 +143,33 @@ impl Outgoing {
                     // Read in the meantime, by a reader that is faster than the question.
                 }
                 Put::Changed => {
-                    if was_in_doubt && was_taken(store, row)? {
-                        return self.was_stored(store, to, row);
+                    if was_in_doubt
+                        && was_taken(store, row)?
+                        && let Some(receipt) = self.settle_unheard(store, to, row)?
+                    {
+                        return Ok(receipt);
                     }
                     self.known.remove(to);
                 }
             }
         }
-        let detail = "the recipient comes and goes faster than a message can be stored";
-        Err(Error::new(ErrorKind::Store, detail).with_retryable(true))
+        Err(too_fast())
     }
 
-    /// A message that was in doubt was stored the first time; only its reader may not have been told.
-    fn was_stored(&mut self, store: &mut Store, to: &PeerName, row: &Outbound<'_>) -> Result<Receipt> {
-        self.in_doubt.remove(row.id);
-        let receipt = match self.recipient(store, to) {
-            Ok(recipient) => recipient.receipt,
-            // It was taken by one who has left since.
-            Err(error) if error.kind() == ErrorKind::NoSuchPeer => return Ok(Receipt::Stored),
-            Err(error) => {
-                self.in_doubt.insert(row.id.to_owned());
-                return Err(error);
+    /// One insert, which takes effect only if the recipient has the pid that was seen; outright if there is none to have.
+    fn put(&mut self, store: &mut Store, to: &PeerName, seen: Option<Option<i64>>, row: &Outbound<'_>) -> Result<Put> {
+        let has_more = store.schema.more;
+        let mut params = Vec::with_capacity(9);
+        match seen.map(Param::integer_or_null) {
+            Some(pid) if store.texts.send_by_values => params = row.with_selected(pid, has_more),
+            seen => {
+                row.push_to(&mut params, has_more);
+                params.extend(seen.into_iter().flat_map(|pid| [Param::Text(to.as_str()), pid]));
             }
-        };
-        Ok(self.ring(store, to).unwrap_or(receipt))
-    }
-
-    /// One insert, which takes effect only if the recipient is as it was seen.
-    fn put(&mut self, store: &mut Store, to: &PeerName, pid: Option<i64>, row: &Outbound<'_>) -> Result<Put> {
-        let (pid, has_more) = (Param::integer_or_null(pid), store.schema.more);
-        let params = if store.texts.send_by_values {
-            row.with_selected(pid, has_more)
-        } else {
-            let mut params = Vec::with_capacity(9);
-            row.push_to(&mut params, has_more);
-            params.extend([Param::Text(to.as_str()), pid]);
-            params
-        };
-        let inserted = store.driver.check().and_then(|()| store.driver.execute(&store.texts.send, &params));
+        }
+        let outright = store.texts.send_outright.as_ref().filter(|_| seen.is_none());
+        let sql = outright.unwrap_or(&store.texts.send);
+        let inserted = store.driver.check().and_then(|()| store.driver.execute(sql, &params));
         match inserted {
             Ok(0) => Ok(Put::Changed),
             Ok(_) => Ok(Put::Done),
@@ -182,11 +186,15 @@ impl Outgoing {
         if !is_lost {
             return error;
         }
+        self.note_doubt(ids);
+        error.with_stored(Stored::Maybe)
+    }
+
+    pub(super) fn note_doubt(&mut self, ids: &[&str]) {
         if self.in_doubt.len() + ids.len() > MOST_IN_DOUBT {
             self.in_doubt.clear();
         }
         self.in_doubt.extend(ids.iter().map(|id| (*id).to_owned()));
-        error.with_stored(Stored::Maybe)
     }
 
     /// The recipient, looked up unless the one that is remembered is the same still.
@@ -221,9 +229,8 @@ impl Outgoing {
     /// Rings a recipient's bell, and says whether somebody heard it. A bell that nobody hears is an old one: its peer has
     /// begun another life since, or none.
     fn ring_bell(&mut self, store: &mut Store, to: &PeerName) -> bool {
-        let Some(beside) = &store.beside else { return false };
-        if self.ringer.is_none() {
-            self.ringer = Ringer::new(beside.porch()).ok();
+        if !self.has_ringer(store) {
+            return false;
         }
         let Some(ringer) = &self.ringer else { return false };
         let Some(bell) = self.known.get(to).and_then(|known| known.bell.as_ref()) else { return false };
@@ -234,6 +241,14 @@ impl Outgoing {
         let is_heard = now.bell.as_ref().is_some_and(|bell| ringer.ring(bell));
         self.known.insert(to.clone(), now);
         is_heard
+    }
+
+    /// Whether there is something to ring with.
+    pub(super) fn has_ringer(&mut self, store: &Store) -> bool {
+        if let Some(beside) = store.beside.as_ref().filter(|_| self.ringer.is_none()) {
+            self.ringer = Ringer::new(beside.porch()).ok();
+        }
+        self.ringer.is_some()
     }
 
     /// Stores many messages in one transaction.
@@ -317,6 +332,11 @@ impl Outgoing {
     }
 }
 
+pub(super) fn too_fast() -> Error {
+    let detail = "the recipient comes and goes faster than a message can be stored";
+    Error::new(ErrorKind::Store, detail).with_retryable(true)
+}
+
 fn insert_within(
     tx: &mut Tx<'_>,
     known: &HashMap<PeerName, Receipt>,
@@ -326,6 +346,14 @@ fn insert_within(
         // Locked, so that nobody leaves between here and the end.
         if tx.driver.query(&tx.texts.recipient_locked, &[Param::Text(to.as_str())])?.is_empty() {
             return Ok(false);
+        }
+    }
+    if tx.texts.locks_senders {
+        let senders: HashSet<&str> = rows.iter().map(|(_, row)| row.from).collect();
+        for from in senders {
+            if tx.driver.query(&tx.texts.sender_locked, &[Param::Text(from)])?.is_empty() {
+                return Ok(false);
+            }
         }
     }
     let mut left = rows;

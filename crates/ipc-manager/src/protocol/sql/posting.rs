@@ -13,6 +13,7 @@ use crate::protocol::beside::Beside;
 use crate::protocol::{Envelope, PeerState, Receipt};
 use crate::route::Route;
 use crate::serializer::Serializer;
+use crate::system::access::Access;
 use crate::system::doorbell::Ringer;
 
 /// A value that goes into a statement of [`Transaction`], or comes out of one.
@@ -124,11 +125,11 @@ impl Posting {
 }
 
 /// The texts of a database, and where its doorbells are.
-fn means(database: Database, route: &Route) -> Result<(&'static dyn Dialect, Option<Beside>)> {
+fn means(database: Database, route: &Route, access: Access) -> Result<(&'static dyn Dialect, Option<Beside>)> {
     let missing = || Error::new(ErrorKind::Unsupported, "this build has no support for that database");
     match database {
         #[cfg(feature = "sqlite")]
-        Database::Sqlite => Ok((super::sqlite::DIALECT, Beside::of_file(route))),
+        Database::Sqlite => Ok((super::sqlite::DIALECT, Beside::of_file(route, access))),
         #[cfg(feature = "postgresql")]
         Database::PostgreSql => Ok(super::postgresql::POSTGRESQL.means(route)),
         #[cfg(feature = "mysql")]
@@ -144,13 +145,13 @@ fn means(database: Database, route: &Route) -> Result<(&'static dyn Dialect, Opt
 pub(crate) fn post(
     transaction: &mut dyn Transaction,
     protocol: &str,
-    route: &Route,
+    (route, access): (&Route, Access),
     serializer: &dyn Serializer,
     most_unread: Option<usize>,
     envelope: &Envelope<'_>,
 ) -> Result<Posting> {
     let database = transaction.database();
-    let (dialect, beside) = means(database, route)?;
+    let (dialect, beside) = means(database, route, access)?;
     let place = |error: Error| {
         let error = error.in_protocol(protocol).on_route(route.as_str()).about_peer(envelope.to().as_str());
         let stored = error.stored().unwrap_or(Stored::No);

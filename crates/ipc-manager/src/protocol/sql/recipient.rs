@@ -26,6 +26,11 @@ impl Recipient {
     pub(super) fn is_current(&self) -> bool {
         self.process.as_ref().is_some_and(|process| !process.has_ended())
     }
+
+    /// Whether it can be known without the store, after something was stored, that it was there then.
+    pub(super) fn tells(&self) -> bool {
+        self.bell.is_some() && self.process.is_some()
+    }
 }
 
 /// Looks a recipient up.

@@ -4,6 +4,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use crate::system::access::Access;
 use crate::system::files;
 
 /// Largest file of passwords that is read, in bytes.
@@ -40,7 +41,9 @@ fn private_file(path: &Path) -> Option<String> {
     let dir = files::open_dir(parent).ok()?;
     let content = {
         use std::os::fd::AsFd;
-        files::read_small(dir.as_fd(), path.file_name().unwrap_or(OsStr::new("")), LARGEST).ok().flatten()?
+        files::read_small(dir.as_fd(), path.file_name().unwrap_or(OsStr::new("")), LARGEST, Access::Private)
+            .ok()
+            .flatten()?
     };
     String::from_utf8(content).ok()
 }

@@ -24,6 +24,7 @@ use crate::protocol::{
 };
 use crate::route::Route;
 use crate::serializer::Serializer;
+use crate::system::access::Access;
 
 /// What opens a connection to a server.
 type Opener = fn(Address, &Credentials) -> std::result::Result<Box<dyn Driver>, Failure>;
@@ -76,12 +77,12 @@ impl ServerProtocol {
         let name: String = digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
         let folder = base.join(name);
         let opened = if make {
-            Beside::open_or_make(&base).and_then(|_| {
+            Beside::open_or_make(&base, Access::Private).and_then(|_| {
                 clean_doorbells(&base, &mut Cleaning::brief(&base));
-                Beside::open_or_make(&folder).map(Some)
+                Beside::open_or_make(&folder, Access::Private).map(Some)
             })
         } else {
-            Beside::open(&folder)
+            Beside::open(&folder, Access::Private)
         };
         let path = folder.display();
         opened.inspect_err(|error| log::warn!("no doorbells in {path}, so peers poll: {error}")).ok().flatten()
@@ -139,6 +140,7 @@ impl Protocol for ServerProtocol {
             // As the server is set; most are set so that a power cut takes nothing, but a private one is not.
             durability: Durability::Kernel,
             credentials: true,
+            groups: false,
             wait: WaitMechanism::Doorbell,
         }
     }

@@ -40,6 +40,8 @@ pub(super) struct Statements {
     /// id, to, from, stamp, content, broadcast, more, name of the recipient, its pid; or as `send_by_values` says. No row
     /// or a conflict: the recipient is another by now.
     pub(super) send: String,
+    /// id, to, from, stamp, content, broadcast, more: where what depends on the recipient would cost too much.
+    pub(super) send_outright: Option<String>,
     /// As `send`, always with these parameters, and neither fails where the message is there already.
     pub(super) send_within: String,
     /// id, name of the recipient, its pid, from, stamp, content, broadcast, more.
@@ -80,7 +82,11 @@ pub(super) struct Statements {
     pub(super) message_locked: String,
     /// Of many messages, each column as a list: id, to, from, stamp, content, broadcast, more. Fails where one is there.
     pub(super) send_columns: Option<String>,
+    /// name: id; locks the row against changes. Whether that is to be done for senders, too, before `send_rows`.
+    pub(super) sender_locked: String,
+    pub(super) locks_senders: bool,
     row: String,
+    send_rows: String,
     insert_rows: String,
     insert_end: String,
     delete_rows: String,
@@ -178,6 +184,9 @@ impl Statements {
             discard: render("DELETE FROM ipcm_messages WHERE [to] = :text"),
             discard_dead: render("DELETE FROM ipcm_dead WHERE [to] = :text"),
             send: render(if send_by_values { &by_values } else { &by_selecting }),
+            // Whoever has to take back what it stored must know whether it was read.
+            send_outright: (dialect.stores_outright() && schema.taken && schema.holder)
+                .then(|| render(&format!("INSERT INTO ipcm_messages ({message}) VALUES ({values})"))),
             send_within: render(&format!("{by_selecting} {{unless there in ipcm_messages}}")),
             send_by_values,
             recipient_locked: render("SELECT pid FROM ipcm_peers WHERE id = :text AND active IS NOT NULL {share}"),
@@ -205,12 +214,16 @@ impl Statements {
             was_taken: render("SELECT 1 FROM ipcm_taken WHERE id = :id"),
             forget_taken: render("DELETE FROM ipcm_taken WHERE taken < :seconds"),
             message_locked: render("SELECT {id!} FROM ipcm_messages WHERE id = :id {update}"),
-            send_columns: dialect.given(if schema.more { 7 } else { 6 }).map(|given| {
-                let more = if_has(schema.more, ", c7", "");
-                let insert = format!("INSERT INTO ipcm_messages ({message}) SELECT c1, c2, c3, c4, c5, c6{more} FROM ");
-                render(&insert) + &given
-            }),
+            send_columns: dialect
+                .given(if schema.more { 7 } else { 6 })
+                .map(|given| render(&format!("INSERT INTO ipcm_messages ({message}) SELECT ")) + &given),
+            sender_locked: render("SELECT id FROM ipcm_peers WHERE id = :text {share}"),
+            locks_senders: dialect.insert_unchecked().is_some(),
             row: format!("({values})"),
+            send_rows: {
+                let insert = dialect.insert_unchecked().unwrap_or("INSERT INTO");
+                format!("{insert} ipcm_messages ({message}) VALUES ")
+            },
             insert_rows: format!("INSERT INTO ipcm_messages ({message}) VALUES "),
             insert_end: " {unless there in ipcm_messages}".to_owned(),
             delete_rows: "DELETE FROM ipcm_messages WHERE id IN (".to_owned(),
@@ -226,7 +239,7 @@ impl Statements {
     /// Inserts so many messages, with these for each; fails where one is there.
     pub(super) fn send_rows(&self, count: usize) -> String {
         let rows = vec![self.row.as_str(); count].join(", ");
-        render(self.dialect_kind, &format!("{}{rows}", self.insert_rows))
+        render(self.dialect_kind, &format!("{}{rows}", self.send_rows))
     }
 
     /// Notes so many ids as taken: for each its id, now.

@@ -104,10 +104,11 @@ impl UnixSocketConnection {
 /// Reads a datagram of whatever origin.
 fn read(seat: &Seat, origins: &mut Origins, user: u32, arrival: &Arrival<'_>) -> Result<Message> {
     // Who this process is now is asked only where that may differ from who it was.
+    // A group's sockets are reached by its members only.
     if let Some(sender) = arrival.sender
         && sender.uid != user
         && sender.uid != rustix::process::getuid().as_raw()
-        && sender.uid != rustix::process::geteuid().as_raw()
+        && !seat.store.access.trusts(sender.uid)
     {
         let detail = format!("a datagram of another user was dropped: uid {}", sender.uid);
         return Err(Error::new(ErrorKind::Permission, detail));

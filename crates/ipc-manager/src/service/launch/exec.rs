@@ -16,6 +16,7 @@ use super::ready;
 use super::started::{Child, Started};
 use crate::connection_string::ConnectionString;
 use crate::error::{Error, ErrorKind, Result};
+use crate::group::Group;
 use crate::name::PeerName;
 use crate::service::builder::ServiceBuilder;
 use crate::service::handle::Handle;
@@ -151,6 +152,7 @@ impl Exec {
             info: info.to_string(),
             parameters: self.builder.settings.clone(),
             settings: self.settings.clone(),
+            group: self.builder.registry.credentials().group().map(Group::gid),
             starter: process::own_pid(),
             ready: children::raw(ready),
         };

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::ready::Ready;
 use crate::connection_string::ConnectionString;
 use crate::error::{Error, ErrorKind, Result};
+use crate::group::Group;
 use crate::service::builder::ServiceBuilder;
 use crate::service::settings::Settings;
 use crate::system::{children, title};
@@ -24,6 +25,9 @@ pub(super) struct Parameters {
     pub(super) info: String,
     pub(super) parameters: Settings,
     pub(super) settings: Value,
+    /// The number of the group that shares the bus, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) group: Option<u32>,
     /// Who started it. What that process starts in turn inherits the environment, and is no service for it.
     pub(super) starter: u32,
     /// The pipe in which the starter waits for a word.
@@ -42,6 +46,7 @@ pub struct Launched {
     info: ConnectionString,
     parameters: Settings,
     settings: Value,
+    group: Option<Group>,
     ready: Option<Ready>,
 }
 
@@ -62,9 +67,10 @@ impl Launched {
             return Ok(None);
         }
         let info = ConnectionString::parse(&parameters.info)?;
+        let group = parameters.group.map(Group::from_gid).transpose()?;
         let ready = children::inherited_pipe(parameters.ready).map(Ready::Pipe);
         title::append(&parameters.parameters.name);
-        Ok(Some(Self { info, parameters: parameters.parameters, settings: parameters.settings, ready }))
+        Ok(Some(Self { info, parameters: parameters.parameters, settings: parameters.settings, group, ready }))
     }
 
     /// The name of the service that it is to be.
@@ -90,12 +96,19 @@ impl Launched {
         })
     }
 
+    /// The group that shares the bus, if one does: whoever joins it with another client must name it.
+    #[must_use]
+    pub fn group(&self) -> Option<Group> {
+        self.group
+    }
+
     /// The service, with all parameters that the starter set; the callbacks are this program's to add.
     #[must_use]
     pub fn builder(self) -> ServiceBuilder {
         let mut builder = ServiceBuilder::new(&self.parameters.name).bus(&self.info);
         builder.settings = self.parameters;
         builder.launch.ready = self.ready;
+        builder.launch.group = self.group;
         builder
     }
 }

@@ -23,6 +23,7 @@ use super::request::ServiceResult;
 use crate::bus::{Spawn, SpawnBuilder};
 use crate::connection_string::ConnectionString;
 use crate::error::{Error, Result};
+use crate::group::Group;
 use crate::protocol::Registry;
 use crate::system::process;
 
@@ -38,6 +39,8 @@ pub(super) struct Launch {
     pub(super) ready: Option<Ready>,
     /// The starter does not wait until the service is on its bus.
     pub(super) without_waiting: bool,
+    /// The group that shares the bus, as who started it says.
+    pub(super) group: Option<Group>,
 }
 
 /// The bus that a service is started on, and the value that ends it, if it was made for the service.
@@ -61,6 +64,9 @@ impl ServiceBuilder {
     fn settle_bus(&mut self) -> Result<Handle> {
         let (info, bus) = bus_for(self.info.as_ref(), self.new_bus.take().as_ref(), &self.registry)?;
         self.info = Some(info.clone());
+        if let Some(bus) = &bus {
+            self.registry = bus.registry();
+        }
         let handle = Handle::with_registry(&self.settings.name, &info, self.registry.clone())?;
         Ok(handle.of_starter(bus))
     }

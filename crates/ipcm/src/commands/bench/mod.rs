@@ -18,7 +18,7 @@ use ipc_manager::{Envelope, Limits, Message, Spawn};
 
 use crate::args::MakeArgs;
 use crate::bench_args::BenchArgs;
-use crate::bus_choice::{BUS_VARIABLE, NAME_VARIABLE, protocol_named, serializer_named};
+use crate::bus_choice::{self, NAME_VARIABLE, protocol_named, serializer_named};
 use crate::commands::make::{Making, make};
 use crate::context::Context;
 use crate::exit_code;
@@ -181,7 +181,8 @@ impl<'a> Bench<'a> {
             .map_err(|error| Failure::io("this program cannot be found to start workers from it", &error))?;
         let commands = self.names().map(|name| {
             let mut command = Command::new(&program);
-            command.arg("bench-worker").env(BUS_VARIABLE, bus.info().to_string()).env(NAME_VARIABLE, name);
+            command.arg("bench-worker").env(NAME_VARIABLE, name);
+            bus_choice::tell(&mut command, bus.info(), None);
             command
         });
         Ok(Crew::start(commands, self.signals, self.args.timeout)?.0)

@@ -86,6 +86,17 @@ impl Dialect for MysqlDialect {
         true
     }
 
+    fn stores_outright(&self) -> bool {
+        true
+    }
+
+    fn insert_unchecked(&self) -> Option<&'static str> {
+        Some(match self.0 {
+            Maker::MariaDb => "SET STATEMENT foreign_key_checks = 0 FOR INSERT INTO",
+            Maker::MySql => "INSERT /*+ SET_VAR(foreign_key_checks = 0) */ INTO",
+        })
+    }
+
     fn tables(&self) -> Vec<String> {
         let now = match self.0 {
             Maker::MariaDb => "unix_timestamp()",

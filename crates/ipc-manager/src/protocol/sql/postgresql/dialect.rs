@@ -77,13 +77,17 @@ impl Dialect for PostgresDialect {
     }
 
     fn given(&self, columns: usize) -> Option<String> {
-        // Thousands of parameters would take longer than the rows.
-        let lists = "CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS text[]), CAST($5 AS bytea[]), \
-                     CAST($6 AS boolean[])";
-        let (list, more) = if columns > 6 { (", CAST($7 AS text[])", ", c7") } else { ("", "") };
+        // Thousands of parameters would take longer than the rows; so would lists that are put together first.
+        let list = |number: usize, kind: &str| format!("unnest(CAST(${number} AS {kind}[]))");
+        let more = if columns > 6 { format!(", {}", list(7, "text")) } else { String::new() };
         Some(format!(
-            "(SELECT CAST(id AS uuid) AS c1, c2, c3, CAST(stamp AS numeric) AS c4, c5, c6{more} \
-             FROM unnest({lists}{list}) AS lists (id, c2, c3, stamp, c5, c6{more})) AS given"
+            "CAST({} AS uuid), {}, {}, CAST({} AS numeric), {}, {}{more}",
+            list(1, "text"),
+            list(2, "text"),
+            list(3, "text"),
+            list(4, "text"),
+            list(5, "bytea"),
+            list(6, "boolean"),
         ))
     }
 

@@ -4,6 +4,7 @@
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, Value as SqliteValue, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql, params_from_iter};
 
@@ -13,6 +14,7 @@ use crate::protocol::sql::dialect::{Driver, Runner};
 use crate::protocol::sql::store::error_of;
 use crate::protocol::sql::value::{Failure, Param, Row, Trouble, Value};
 use crate::route::Route;
+use crate::system::access::Access;
 use crate::system::poll;
 
 /// Most statements that are kept prepared.
@@ -20,6 +22,9 @@ const STATEMENTS: usize = 64;
 /// How long others' locks are waited for, and the first and the longest pause between two attempts.
 const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSES: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(2));
+
+/// Has the last one to close a file leave its log, rather than write it back and remove it.
+const KEEP_LOG: DbConfig = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
 
 /// After how many statements the disk is looked at again.
 const LOOK_AT_DISK: u32 = 256;
@@ -49,10 +54,14 @@ enum Room {
 
 impl SqliteDriver {
     /// Opens a file that must be there. `is_lasting`: whether what was committed must outlive a power cut.
-    pub(super) fn open(route: &Route, is_lasting: bool) -> Result<Self> {
-        let file = check_file(super::NAME, route)?;
+    pub(super) fn open(route: &Route, is_lasting: bool, access: Access) -> Result<Self> {
+        let file = check_file(super::NAME, route, access)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let prepared = Connection::open_with_flags(route.as_str(), flags).and_then(|mut connection| {
+            if access != Access::Private {
+                // The log stays as it is once it is the group's: who makes it anew has it alone for a moment.
+                connection.set_db_config(KEEP_LOG, true)?;
+            }
             connection.busy_handler(Some(wait_for_lock))?;
             connection.set_prepared_statement_cache_capacity(STATEMENTS);
             // As the reference implementation has it; nothing here rests on cascades.
@@ -149,8 +158,7 @@ impl SqliteDriver {
     pub(super) fn keep_log(&self) {
         let log = format!("{}-wal", self.route.as_str());
         if std::path::Path::new(&log).exists() {
-            let setting = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
-            let _ = self.connection.set_db_config(setting, true);
+            let _ = self.connection.set_db_config(KEEP_LOG, true);
         }
     }
 

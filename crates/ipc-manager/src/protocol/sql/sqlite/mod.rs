@@ -22,6 +22,7 @@ use crate::protocol::{
 };
 use crate::route::Route;
 use crate::serializer::Serializer;
+use crate::system::access::Access;
 
 const NAME: &str = "SQLite";
 
@@ -32,7 +33,7 @@ const KIND: FileKind = FileKind {
     protocol: NAME,
     file: "bus.sqlite",
     with_it: &["-wal", "-shm", "-journal"],
-    is_in_use: |route| is_in_use(route).unwrap_or(true),
+    is_in_use: |route, access| is_in_use(route, access).unwrap_or(true),
 };
 
 /// The protocol; see the module.
@@ -57,6 +58,7 @@ impl Protocol for Sqlite {
             connections: false,
             durability: Durability::Power,
             credentials: false,
+            groups: true,
             wait: WaitMechanism::Doorbell,
         }
     }
@@ -69,10 +71,11 @@ impl Protocol for Sqlite {
     }
 
     fn create(&self, options: &CreateOptions) -> Result<Route> {
+        let access = options.credentials.access()?;
         let (store, is_new) = match &options.route {
-            None => (FileStore::make_temporary(KIND, b"")?, true),
+            None => (FileStore::make_temporary(KIND, b"", access)?, true),
             Some(route) => {
-                let store = FileStore::at(KIND, route);
+                let store = FileStore::at(KIND, route, access);
                 let is_new = store.make_if_missing(b"")?;
                 (store, is_new)
             }
@@ -84,45 +87,57 @@ impl Protocol for Sqlite {
         made.map(|()| store.route().clone())
     }
 
-    fn hold(&self, route: &Route, _: &Credentials, guarded: bool, instead_of: Option<Hold>) -> Result<Hold> {
-        FileStore::at(KIND, route).hold(guarded, instead_of)
+    fn hold(&self, route: &Route, credentials: &Credentials, guarded: bool, instead_of: Option<Hold>) -> Result<Hold> {
+        FileStore::at(KIND, route, credentials.access()?).hold(guarded, instead_of)
     }
 
     fn open(&self, route: &Route, options: OpenOptions) -> Result<Opened> {
-        let file = FileStore::at(KIND, route);
+        let access = options.credentials.access()?;
+        let file = FileStore::at(KIND, route, access);
         // A bus that goes with its owner need not outlive a power cut, and neither what nobody asked that for.
         let is_lasting = options.durability == Durability::Power || !file.is_guarded();
-        let driver = SqliteDriver::open(route, is_lasting).map_err(|error| file.place(error))?;
+        let driver = opened(&file, is_lasting)?;
         let serializer = Arc::clone(&options.serializer);
         let mut store = Store::new(Box::new(driver), &SqliteDialect, route, None, serializer, true)?;
         // Only where there is a bus.
-        store.beside = Beside::made_for_file(route);
+        store.beside = Beside::made_for_file(route, access);
         connection::open(store, options)
     }
 
-    fn observe(&self, route: &Route, _: &Credentials, serializer: Arc<dyn Serializer>) -> Result<Box<dyn Directory>> {
-        Ok(Box::new(Listing::new(observed(route, serializer)?, None)))
+    fn observe(
+        &self,
+        route: &Route,
+        credentials: &Credentials,
+        serializer: Arc<dyn Serializer>,
+    ) -> Result<Box<dyn Directory>> {
+        Ok(Box::new(Listing::new(observed(route, credentials.access()?, serializer)?, None)))
     }
 
     fn clean(&self, cleaning: &mut Cleaning) {
         beside::clean(KIND, cleaning);
     }
 
-    fn destroy(&self, route: &Route, _: &Credentials) -> Result<()> {
-        let file = FileStore::at(KIND, route);
+    fn destroy(&self, route: &Route, credentials: &Credentials) -> Result<()> {
+        let file = FileStore::at(KIND, route, credentials.access()?);
         if file.is_ours() || !std::path::Path::new(route.as_str()).exists() {
             return file.remove();
         }
         // Somebody else's database: only what is the bus's goes.
-        let mut driver = SqliteDriver::open(route, true).map_err(|error| file.place(error))?;
+        let mut driver = opened(&file, true)?;
         schema::remove(&mut driver, &SqliteDialect)
             .map_err(|failure| file.place(error_of(failure, "the tables of the bus cannot be removed")))?;
         file.remove_folder()
     }
 }
 
+/// Opens the file of a bus.
+fn opened(file: &FileStore, is_lasting: bool) -> Result<SqliteDriver> {
+    file.share(&["-wal", "-shm"])?;
+    SqliteDriver::open(file.route(), is_lasting, file.access()).map_err(|error| file.place(error))
+}
+
 fn make_tables(file: &FileStore, is_new: bool) -> Result<()> {
-    let mut driver = SqliteDriver::open(file.route(), true).map_err(|error| file.place(error))?;
+    let mut driver = opened(file, true)?;
     let failed = |failure| file.place(error_of(failure, "the tables of the bus cannot be made"));
     if is_new {
         // Only in a file of our own: the mode is a property of the file.
@@ -131,19 +146,19 @@ fn make_tables(file: &FileStore, is_new: bool) -> Result<()> {
     schema::make(&mut driver, &SqliteDialect).map_err(failed)
 }
 
-fn observed(route: &Route, serializer: Arc<dyn Serializer>) -> Result<Store> {
-    let file = FileStore::at(KIND, route);
-    let driver = SqliteDriver::open(route, false).map_err(|error| file.place(error))?;
-    Store::new(Box::new(driver), &SqliteDialect, route, Beside::of_file(route), serializer, false)
+fn observed(route: &Route, access: Access, serializer: Arc<dyn Serializer>) -> Result<Store> {
+    let file = FileStore::at(KIND, route, access);
+    let driver = opened(&file, false)?;
+    Store::new(Box::new(driver), &SqliteDialect, route, Beside::of_file(route, access), serializer, false)
 }
 
 /// Whether a peer is alive on the bus.
-fn is_in_use(route: &Route) -> Result<bool> {
+fn is_in_use(route: &Route, access: Access) -> Result<bool> {
     let serializer = crate::serializer::Serializers::standard();
     let serializer = serializer.resolve(&serializer.default_spec())?;
-    let driver = SqliteDriver::open(route, false)?;
+    let driver = SqliteDriver::open(route, false, access)?;
     driver.keep_log();
-    let store = Store::new(Box::new(driver), &SqliteDialect, route, Beside::of_file(route), serializer, false)?;
+    let store = Store::new(Box::new(driver), &SqliteDialect, route, Beside::of_file(route, access), serializer, false)?;
     let peers = Listing::new(store, None).peers()?;
     Ok(peers.iter().any(|peer| peer.state.is_alive() && peer.state != PeerState::Leaving))
 }
