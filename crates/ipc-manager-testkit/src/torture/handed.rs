@@ -48,6 +48,8 @@ pub(super) struct Hands {
     in_front: HashSet<String>,
     /// How often something may have been handed out without a note of it.
     troubles: u64,
+    /// What was handed out again under the same count: a store on a full disk says so rather than keep it.
+    uncounted: Vec<String>,
     /// How many were handed out again.
     pub(super) again: usize,
     pub(super) violations: Vec<String>,
@@ -101,10 +103,11 @@ impl Hands {
 
     fn held(&mut self, life: usize, id: &str, attempts: u64) {
         let handed = self.handed.entry(id.to_owned()).or_default();
-        let mut wrong = |what: &str| {
+        let say = |what: &str| {
             let (before, number) = (handed.attempts, handed.number);
-            self.violations.push(format!("{id}, {number}, {what}: the count is {attempts}, and was {before}"));
+            format!("{id}, {number}, {what}: the count is {attempts}, and was {before}")
         };
+        let mut wrong = |what: &str| self.violations.push(say(what));
         if handed.is_done {
             wrong("was handed out after it was acknowledged");
         }
@@ -114,8 +117,10 @@ impl Hands {
         if attempts > u64::from(ATTEMPTS) {
             wrong("was handed out more often than it may be");
         }
-        if attempts <= handed.attempts && !handed.may_start_over || attempts == 0 {
+        if attempts == 0 || attempts < handed.attempts && !handed.may_start_over {
             wrong("was handed out again, which was not counted");
+        } else if attempts == handed.attempts && !handed.may_start_over {
+            self.uncounted.push(say("was handed out again, which was not counted"));
         }
         self.again += usize::from(handed.attempts > 0);
         let counted_from = if attempts > handed.attempts { handed.attempts } else { 0 };
@@ -146,6 +151,13 @@ impl Hands {
     /// Whether a message may have been acknowledged without its reader coming to know.
     pub(super) fn is_in_doubt(&self, id: &str) -> bool {
         self.handed.get(id).is_some_and(|handed| handed.in_doubt)
+    }
+
+    /// What was handed out uncounted, more often than a call may have been refused for want of room.
+    pub(super) fn check_uncounted(&mut self, refusals: &mut usize) {
+        let allowed = self.uncounted.len().min(*refusals);
+        *refusals -= allowed;
+        self.violations.extend(self.uncounted.drain(..).skip(allowed));
     }
 
     /// Counts that are too high, where each call that is repeated shows in a journal.
@@ -182,7 +194,20 @@ mod tests {
             hands.ended(*was_killed, &mut turns);
         }
         hands.check_counts();
+        hands.check_uncounted(&mut 0);
         hands.violations.len()
+    }
+
+    #[test]
+    fn a_refused_call_may_cost_a_count() {
+        for (mut refusals, wrong) in [(0, 2), (1, 1), (3, 0)] {
+            let (mut hands, mut turns) = (Hands::default(), Turns::new());
+            for record in [held(1), is("back"), held(1), is("back"), held(1)] {
+                hands.note(0, record.as_array().unwrap(), &mut turns);
+            }
+            hands.check_uncounted(&mut refusals);
+            assert_eq!(hands.violations.len(), wrong);
+        }
     }
 
     #[test]

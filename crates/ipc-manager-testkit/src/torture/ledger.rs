@@ -47,6 +47,8 @@ pub(super) struct Weather {
     pub(super) stalls: Vec<(u64, u64)>,
     /// When the clock was set.
     pub(super) clock: Vec<u64>,
+    /// How many calls were refused, where the name of a file holds how often a message was handed out.
+    pub(super) refusals: usize,
 }
 
 /// Adds up what all processes wrote down. With a server calls are repeated by themselves, so that what was handed out
@@ -57,6 +59,7 @@ pub(super) fn add_up(actors: &[Actor], weather: &Weather, is_durable: bool, coun
     let mut arrivals: HashMap<String, usize> = HashMap::new();
     let mut readings: BTreeMap<&str, Vec<Reading>> = BTreeMap::new();
     let mut all_hands: HashMap<&str, Hands> = HashMap::new();
+    let mut refusals = weather.refusals;
     for actor in actors {
         let hands = all_hands.entry(actor.name).or_default();
         for (number, life) in actor.lives.iter().enumerate() {
@@ -81,6 +84,7 @@ pub(super) fn add_up(actors: &[Actor], weather: &Weather, is_durable: bool, coun
         if counts_exactly {
             hands.check_counts();
         }
+        hands.check_uncounted(&mut refusals);
         sums.again += hands.again;
         sums.violations.append(&mut hands.violations);
     }

@@ -181,11 +181,15 @@ fn run(subject: &Subject) -> ExitCode {
     let mut supervisor = Supervisor::new(stage, database.as_deref());
     supervisor.run(&plan);
     let is_durable = subject.capabilities().durability >= Durability::Kernel;
-    let weather = ledger::Weather { stalls: supervisor.heart.stalls(), clock: supervisor.clock_steps.clone() };
+    let count = |kinds: &[&str]| kinds.iter().filter_map(|kind| supervisor.injected.get(kind)).sum::<usize>();
+    let weather = ledger::Weather {
+        stalls: supervisor.heart.stalls(),
+        clock: supervisor.clock_steps.clone(),
+        refusals: if subject.protocol() == "MessageFiles" { count(&["failed call", "full disk"]) } else { 0 },
+    };
     let sums = ledger::add_up(&supervisor.actors, &weather, is_durable, subject.server().is_none());
     let mut violations = supervisor.violations.clone();
     violations.extend(sums.violations.iter().take(20).cloned());
-    let count = |kinds: &[&str]| kinds.iter().filter_map(|kind| supervisor.injected.get(kind)).sum::<usize>();
     let report = json!({
         "protocol": subject.protocol(), "seed": seed, "seconds": length.as_secs(),
         "planned": plan.len(), "faults": supervisor.injected.values().sum::<usize>(), "injected": supervisor.injected,
