@@ -144,6 +144,17 @@ fn a_message_between_two_pieces_of_junk_arrives() {
     }
 }
 
+#[test]
+fn headers_that_look_like_others_in_between_cost_nothing() {
+    // The end of an empty frame's header and the pid of the next writer read as a header of process 1.
+    let empty: Vec<u8> = [9_999_i32, 1, 0, 0].into_iter().flat_map(i32::to_ne_bytes).collect();
+    for pid in [2, 100, 763, 4_000] {
+        let frame = |payload| frames(Writer { pid, tid: 1 }, payload).concat();
+        let bytes = [empty.clone(), frame(b"{}"), frame(&[b'x'; 300])].concat();
+        assert_eq!(Pipe::new().pass([&bytes[..]]), [b"{}".to_vec(), vec![b'x'; 300]], "pid {pid}");
+    }
+}
+
 fn counts(all: &BTreeMap<u8, Vec<Vec<u8>>>) -> Vec<(u8, usize)> {
     all.iter().map(|(who, sent)| (*who, sent.len())).collect()
 }

@@ -272,17 +272,15 @@ impl Stream {
     }
 
     /// Whether a frame may begin here: a header that can be one, and behind its payload another one or the end; or one of a
-    /// process that is there, which bytes without a meaning hardly ever name. What is behind that may be junk again.
+    /// process that is there, which bytes without a meaning hardly ever name. What is behind that may be junk again, but
+    /// within it there is no frame: the end of one header and the beginning of the next may look like one of process 1.
     fn is_plausible(&self, bytes: &[u8]) -> bool {
         let Some(Ok(header)) = Header::read(bytes) else { return false };
-        let is_followed = match bytes.get(HEADER_BYTES + header.size..) {
-            None => false,
-            Some([]) => true,
-            Some(after) => Header::read(after).is_none_or(|header| header.is_ok()),
-        };
-        is_followed
+        let inside = || 1..(HEADER_BYTES + header.size).min(bytes.len());
+        is_followed(bytes)
             || self.unfinished.get(&header.writer).is_some_and(|unfinished| unfinished.next == header.part)
-            || u32::try_from(header.writer.pid).is_ok_and(process::pid_is_alive)
+            || (u32::try_from(header.writer.pid).is_ok_and(process::pid_is_alive)
+                && !inside().any(|offset| is_followed(&bytes[offset..])))
     }
 
     fn report_passed_over(&mut self, why: &str) {
@@ -290,6 +288,16 @@ impl Stream {
         if bytes > 0 {
             self.report(format!("{bytes} bytes in the FIFO are no frame: {why}"));
         }
+    }
+}
+
+/// Whether a header that can be one stands here, and behind its payload another one or the end.
+fn is_followed(bytes: &[u8]) -> bool {
+    let Some(Ok(header)) = Header::read(bytes) else { return false };
+    match bytes.get(HEADER_BYTES + header.size..) {
+        None => false,
+        Some([]) => true,
+        Some(after) => Header::read(after).is_none_or(|header| header.is_ok()),
     }
 }
 
